@@ -1,0 +1,12 @@
+/* holdfast.h - everything. C++ users include the .hpp headers, which stand on these alone. */
+#ifndef HOLDFAST_H
+#define HOLDFAST_H
+
+#include <holdfast/heap.h>
+#include <holdfast/options.h>
+#include <holdfast/report.h>
+#include <holdfast/stats.h>
+#include <holdfast/status.h>
+#include <holdfast/view.h>
+
+#endif
