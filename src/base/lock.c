@@ -4,7 +4,7 @@
  *          Karlin et al. 1991, doi:10.1145/121132.286599. */
 #include "lock.h"
 
-/* A critical section here takes 20 to 300 ns; a sleep and a wake cost 5 us and more. */
+/* About as long as the longest critical section: a sleep and a wake cost far more than that. */
 enum { SPINS_MAX = 64 };
 
 /* Initial-exec: reaching it must never call the allocator this library may be. */
