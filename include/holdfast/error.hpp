@@ -1,0 +1,113 @@
+/// error.hpp - statuses become exceptions here and nowhere else.
+///
+///   catch (const hf::Error &)        everything the headers throw on their own account
+///   catch (const std::bad_alloc &)   hf::OutOfMemory as well
+///   catch (const std::exception &)   all of them: each class has exactly one standard base
+///
+/// Invariants  hf::Error is no std::exception itself, so that no class inherits one twice (a type
+///             with two std::exception bases is caught by neither handler).
+/// Talks to    status.h.   Used by every other .hpp.
+/// Threads     values; no shared state.
+/// Fails with  nothing: building OutOfMemory allocates nothing, the others copy one sentence.
+#ifndef HOLDFAST_ERROR_HPP
+#define HOLDFAST_ERROR_HPP
+
+#include <new>
+#include <stdexcept>
+#include <string>
+
+#include <holdfast/status.h>
+
+namespace hf {
+
+using Status = hf_status;
+
+/// What all exceptions of the library have in common. Thrown only as one of the classes below.
+class Error {
+public:
+    virtual ~Error() = default;
+    /// The status that was turned into this exception.
+    [[nodiscard]] Status status() const noexcept { return status_; }
+    /// One English sentence.
+    [[nodiscard]] virtual const char *what() const noexcept = 0;
+
+protected:
+    explicit Error(Status status) noexcept : status_(status) {}
+    Error(const Error &) = default;
+    Error &operator=(const Error &) = default;
+
+private:
+    Status status_;
+};
+
+/// The system refused memory, or a limit did. Carries no text of its own: it must not allocate.
+class OutOfMemory : public Error, public std::bad_alloc {
+public:
+    explicit OutOfMemory(Status status = HF_E_NO_MEMORY) noexcept : Error(status) {}
+    [[nodiscard]] const char *what() const noexcept override { return hf_status_text(status()); }
+};
+
+namespace detail {
+
+/// An Error whose standard base keeps the sentence.
+template <class Standard> class ErrorWithText : public Error, public Standard {
+public:
+    explicit ErrorWithText(Status status) : Error(status), Standard(hf_status_text(status)) {}
+    ErrorWithText(Status status, const std::string &sentence) : Error(status), Standard(sentence) {}
+    [[nodiscard]] const char *what() const noexcept override { return Standard::what(); }
+};
+
+} // namespace detail
+
+/// An argument or an option is out of range, or two options contradict each other.
+class InvalidArgument : public detail::ErrorWithText<std::invalid_argument> {
+    using ErrorWithText::ErrorWithText;
+};
+
+/// This machine, kernel or build cannot do it.
+class Unsupported : public detail::ErrorWithText<std::runtime_error> {
+    using ErrorWithText::ErrorWithText;
+};
+
+/// Memory is still borrowed.
+class Busy : public detail::ErrorWithText<std::runtime_error> {
+    using ErrorWithText::ErrorWithText;
+};
+
+/// A check found memory that was overwritten.
+class Corruption : public detail::ErrorWithText<std::runtime_error> {
+    using ErrorWithText::ErrorWithText;
+};
+
+/// A call of the operating system failed unexpectedly.
+class SystemFailure : public detail::ErrorWithText<std::runtime_error> {
+    using ErrorWithText::ErrorWithText;
+};
+
+/// Throws what `status` stands for. `sentence` (may be null) says more than the status's own text.
+[[noreturn]] inline void raise(Status status, const char *sentence = nullptr) {
+    const auto say = [&] { return std::string(sentence ? sentence : hf_status_text(status)); };
+    switch (status) {
+    case HF_E_NO_MEMORY:
+    case HF_E_LIMIT: throw OutOfMemory(status);
+    case HF_E_INVALID:
+    case HF_E_CLOSED:
+    case HF_E_CONFLICT: throw InvalidArgument(status, say());
+    case HF_E_UNSUPPORTED: throw Unsupported(status, say());
+    case HF_E_BUSY: throw Busy(status, say());
+    case HF_E_CORRUPT: throw Corruption(status, say());
+    case HF_OK:
+    case HF_E_SYSTEM: break;
+    }
+    throw SystemFailure(status, say());
+}
+
+/// The one place where a status becomes an exception: HF_OK returns, everything else throws.
+inline void check(Status status, const char *sentence = nullptr) {
+    if (status != HF_OK) [[unlikely]]
+        raise(status, sentence);
+}
+
+} // namespace hf
+
+#endif

@@ -1,0 +1,13 @@
+/// holdfast.hpp - everything of the C++20 door; header-only, on the public C API alone.
+#ifndef HOLDFAST_HPP
+#define HOLDFAST_HPP
+
+#include <holdfast/error.hpp>
+#include <holdfast/heap.hpp>
+#include <holdfast/memory.hpp>
+#include <holdfast/options.hpp>
+#include <holdfast/report.hpp>
+#include <holdfast/stats.hpp>
+#include <holdfast/view.hpp>
+
+#endif
