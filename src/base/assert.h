@@ -13,26 +13,23 @@
 #include <stdint.h>
 
 /* Writes one line to fd 2 and aborts. `names` is the text of the values; values[0] is not shown. */
-__attribute__((noreturn, cold, noinline)) void hfi_expect_failed(const char *condition,
-                                                                 const char *file, int line,
-                                                                 const char *function,
-                                                                 const char *names,
-                                                                 const uint64_t *values,
-                                                                 unsigned count);
+__attribute__((noreturn, cold, noinline)) void
+hfi_expect_failed(const char *condition, const char *file, int line, const char *function,
+                  const char *names, const uint64_t *values, unsigned count);
 
-#define HF_EXPECT(condition, ...)                                                              \
-    (__builtin_expect(!!(condition), 1)                                                        \
-         ? (void)0                                                                             \
-         : hfi_expect_failed(#condition, __FILE__, __LINE__, __func__, #__VA_ARGS__,           \
-                             (const uint64_t[]){0, ##__VA_ARGS__},                             \
+#define HF_EXPECT(condition, ...)                                                                  \
+    (__builtin_expect(!!(condition), 1)                                                            \
+         ? (void)0                                                                                 \
+         : hfi_expect_failed(#condition, __FILE__, __LINE__, __func__, #__VA_ARGS__,               \
+                             (const uint64_t[]){0, ##__VA_ARGS__},                                 \
                              sizeof((const uint64_t[]){0, ##__VA_ARGS__}) / sizeof(uint64_t)))
 
 #ifdef NDEBUG
-#define HFI_CHECKED 0
+#define HFI_CHECKED               0
 /* sizeof keeps names used and evaluates nothing. */
 #define hf_assert(condition, ...) ((void)sizeof(!!(condition)))
 #else
-#define HFI_CHECKED 1
+#define HFI_CHECKED               1
 #define hf_assert(condition, ...) HF_EXPECT(condition, ##__VA_ARGS__)
 #endif
 

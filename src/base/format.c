@@ -22,7 +22,8 @@ bool hfi_writer_is_cut(const hfi_writer *writer) {
 static void writer_trim(hfi_writer *writer) {
     char *at = writer->at;
     size_t tail = 0;
-    while (tail < 3 && at > writer->begin && ((unsigned char)at[-1] & 0xC0) == 0x80) at--, tail++;
+    while (tail < 3 && at > writer->begin && ((unsigned char)at[-1] & 0xC0) == 0x80)
+        at--, tail++;
     if (at == writer->begin) return;
     unsigned char lead = (unsigned char)at[-1];
     size_t length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC0 ? 2 : 1;
@@ -61,7 +62,8 @@ void hfi_write_text(hfi_writer *writer, const char *text) {
 void hfi_write_indented(hfi_writer *writer, const char *text, const char *indent) {
     while (*text != '\0') {
         size_t length = 0;
-        while (text[length] != '\0' && text[length] != '\n') length++;
+        while (text[length] != '\0' && text[length] != '\n')
+            length++;
         hfi_write_bytes(writer, text, length);
         text += length;
         if (*text == '\n') text++;
@@ -121,10 +123,12 @@ void hfi_write_size(hfi_writer *writer, uint64_t bytes) {
     hfi_write_text(writer, bytes == 1 ? "byte" : units[unit]);
 }
 
-void hfi_write_ratio(hfi_writer *writer, uint64_t numerator, uint64_t denominator, unsigned decimals) {
+void hfi_write_ratio(hfi_writer *writer, uint64_t numerator, uint64_t denominator,
+                     unsigned decimals) {
     if (decimals > 9) decimals = 9;
     uint64_t scale = 1;
-    for (unsigned i = 0; i < decimals; i++) scale *= 10;
+    for (unsigned i = 0; i < decimals; i++)
+        scale *= 10;
     uint64_t whole = 0;
     uint64_t part = 0;
     if (denominator != 0) {

@@ -50,7 +50,8 @@ void hfi_write_pointer(hfi_writer *writer, const void *pointer);
 void hfi_write_size(hfi_writer *writer, uint64_t bytes);
 /* numerator / denominator with `decimals` digits (at most 9), rounded to nearest; 0 if the
  * denominator is 0. */
-void hfi_write_ratio(hfi_writer *writer, uint64_t numerator, uint64_t denominator, unsigned decimals);
+void hfi_write_ratio(hfi_writer *writer, uint64_t numerator, uint64_t denominator,
+                     unsigned decimals);
 /* "41 42 43", and "ABC" with a dot for what cannot be printed. */
 void hfi_write_hex_bytes(hfi_writer *writer, const uint8_t *bytes, size_t count);
 void hfi_write_printable(hfi_writer *writer, const uint8_t *bytes, size_t count);
@@ -65,8 +66,12 @@ void hfi_json_u64(hfi_writer *writer, uint64_t value);
 void hfi_json_i64(hfi_writer *writer, int64_t value);
 void hfi_json_bool(hfi_writer *writer, bool value);
 void hfi_json_null(hfi_writer *writer);
-void hfi_json_ratio(hfi_writer *writer, uint64_t numerator, uint64_t denominator, unsigned decimals);
+void hfi_json_ratio(hfi_writer *writer, uint64_t numerator, uint64_t denominator,
+                    unsigned decimals);
 void hfi_json_text(hfi_writer *writer, const char *text);
+/* A key and its value. */
+void hfi_json_pair_u64(hfi_writer *writer, const char *key, uint64_t value);
+void hfi_json_pair_text(hfi_writer *writer, const char *key, const char *text);
 /* Addresses as text, "0x7f12": JSON numbers lose the low bits of 64. */
 void hfi_json_hex(hfi_writer *writer, uint64_t value, unsigned digits);
 

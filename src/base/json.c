@@ -5,8 +5,6 @@
  * Source      RFC 8259; well-formed UTF-8 is table 3-7 of the Unicode standard. */
 #include "format.h"
 
-#include <string.h>
-
 static void json_separate(hfi_writer *writer) {
     char last = writer->last;
     bool due = writer->wanted > 0 && last != '{' && last != '[' && last != ':' && last != '\n';
@@ -100,7 +98,8 @@ void hfi_json_null(hfi_writer *writer) {
     hfi_write_text(writer, "null");
 }
 
-void hfi_json_ratio(hfi_writer *writer, uint64_t numerator, uint64_t denominator, unsigned decimals) {
+void hfi_json_ratio(hfi_writer *writer, uint64_t numerator, uint64_t denominator,
+                    unsigned decimals) {
     json_separate(writer);
     hfi_write_ratio(writer, numerator, denominator, decimals);
 }
@@ -112,6 +111,16 @@ void hfi_json_text(hfi_writer *writer, const char *text) {
     }
     json_separate(writer);
     json_string(writer, text);
+}
+
+void hfi_json_pair_u64(hfi_writer *writer, const char *key, uint64_t value) {
+    hfi_json_key(writer, key);
+    hfi_json_u64(writer, value);
+}
+
+void hfi_json_pair_text(hfi_writer *writer, const char *key, const char *text) {
+    hfi_json_key(writer, key);
+    hfi_json_text(writer, text);
 }
 
 void hfi_json_hex(hfi_writer *writer, uint64_t value, unsigned digits) {

@@ -62,5 +62,6 @@ unsigned hfi_locks_held(hfi_rank rank) {
 }
 
 void hfi_locks_forget(void) {
-    for (uint32_t rank = 0; rank < HFI_RANK_COUNT; rank++) held[rank] = 0;
+    for (uint32_t rank = 0; rank < HFI_RANK_COUNT; rank++)
+        held[rank] = 0;
 }

@@ -26,13 +26,13 @@
 #else
 #define HF_THREAD_SAFETY(x)
 #endif
-#define HF_CAPABILITY(name) HF_THREAD_SAFETY(capability(name))
-#define HF_REQUIRES(...) HF_THREAD_SAFETY(requires_capability(__VA_ARGS__))
-#define HF_ACQUIRES(...) HF_THREAD_SAFETY(acquire_capability(__VA_ARGS__))
-#define HF_RELEASES(...) HF_THREAD_SAFETY(release_capability(__VA_ARGS__))
+#define HF_CAPABILITY(name)  HF_THREAD_SAFETY(capability(name))
+#define HF_REQUIRES(...)     HF_THREAD_SAFETY(requires_capability(__VA_ARGS__))
+#define HF_ACQUIRES(...)     HF_THREAD_SAFETY(acquire_capability(__VA_ARGS__))
+#define HF_RELEASES(...)     HF_THREAD_SAFETY(release_capability(__VA_ARGS__))
 #define HF_TRY_ACQUIRES(...) HF_THREAD_SAFETY(try_acquire_capability(__VA_ARGS__))
-#define HF_EXCLUDES(...) HF_THREAD_SAFETY(locks_excluded(__VA_ARGS__))
-#define HF_NO_THREAD_SAFETY HF_THREAD_SAFETY(no_thread_safety_analysis)
+#define HF_EXCLUDES(...)     HF_THREAD_SAFETY(locks_excluded(__VA_ARGS__))
+#define HF_NO_THREAD_SAFETY  HF_THREAD_SAFETY(no_thread_safety_analysis)
 
 /* In the order they are taken. The three tiers never nest, hence one rank; sites is a leaf. */
 typedef enum hfi_rank {
@@ -42,7 +42,7 @@ typedef enum hfi_rank {
     HFI_RANK_MIDDLE = 2,
     HFI_RANK_LARGE = 2,
     HFI_RANK_SEGMENT = 3,
-    HFI_RANK_PAGEMAP = 4,
+    HFI_RANK_META = 4,
     HFI_RANK_SITES = 5,
     HFI_RANK_COUNT
 } hfi_rank;
@@ -55,7 +55,8 @@ typedef struct HF_CAPABILITY("lock") hfi_lock {
     uint32_t spare;
 } hfi_lock;
 
-#define HFI_LOCK_INIT(lock_rank) {.rank = (lock_rank)}
+#define HFI_LOCK_INIT(lock_rank)                                                                   \
+    { .rank = (lock_rank) }
 
 static inline void hfi_lock_init(hfi_lock *lock, hfi_rank rank) {
     *lock = (hfi_lock){.rank = (uint32_t)rank};

@@ -12,11 +12,11 @@
 #include "assert.h"
 
 static const hfi_option options_table[] = {
-#define HF_OPTION_ENUM(name, value, choices, sentence) \
+#define HF_OPTION_ENUM(name, value, choices, sentence)                                             \
     {#name, choices, sentence, value, 0, 0, HFI_OPTION_ENUM, offsetof(hf_options, name)},
-#define HF_OPTION_SIZE(name, value, min, max, sentence) \
+#define HF_OPTION_SIZE(name, value, min, max, sentence)                                            \
     {#name, NULL, sentence, value, min, max, HFI_OPTION_SIZE, offsetof(hf_options, name)},
-#define HF_OPTION_NUMBER(name, value, min, max, sentence) \
+#define HF_OPTION_NUMBER(name, value, min, max, sentence)                                          \
     {#name, NULL, sentence, value, min, max, HFI_OPTION_NUMBER, offsetof(hf_options, name)},
 #include <holdfast/options.def>
 #undef HF_OPTION_ENUM
@@ -29,8 +29,8 @@ enum { OPTIONS_COUNT = sizeof options_table / sizeof *options_table };
 /* A table and not hf_options_init: the heap may ask before anything could have run. */
 static hf_options options_frozen = {
     .struct_size = sizeof(hf_options),
-#define HF_OPTION_ENUM(name, value, choices, sentence) .name = (value),
-#define HF_OPTION_SIZE(name, value, min, max, sentence) .name = (value),
+#define HF_OPTION_ENUM(name, value, choices, sentence)    .name = (value),
+#define HF_OPTION_SIZE(name, value, min, max, sentence)   .name = (value),
 #define HF_OPTION_NUMBER(name, value, min, max, sentence) .name = (value),
 #include <holdfast/options.def>
 #undef HF_OPTION_ENUM
@@ -111,7 +111,8 @@ static unsigned word_distance(const char *a, size_t a_length, const char *b, siz
     enum { WORD_MAX = 31 };
     unsigned rows[3][WORD_MAX + 1];
     if (a_length > WORD_MAX || b_length > WORD_MAX) return WORD_MAX;
-    for (size_t j = 0; j <= b_length; j++) rows[0][j] = (unsigned)j;
+    for (size_t j = 0; j <= b_length; j++)
+        rows[0][j] = (unsigned)j;
     for (size_t i = 1; i <= a_length; i++) {
         unsigned *now = rows[i % 3], *above = rows[(i + 2) % 3], *second = rows[(i + 1) % 3];
         now[0] = (unsigned)i;
@@ -153,7 +154,8 @@ const hfi_option *hfi_option_near(const char *name, size_t length) {
 static const char *choice_at(const char *choices, uint64_t index, size_t *length_out) {
     for (;;) {
         size_t length = 0;
-        while (choices[length] != '\0' && choices[length] != '|') length++;
+        while (choices[length] != '\0' && choices[length] != '|')
+            length++;
         if (index-- == 0) {
             *length_out = length;
             return choices;
@@ -211,7 +213,8 @@ static int suffix_shift(const char *text) {
         if (fold(*text) != letters[i]) continue;
         const char *rest = text + 1;
         size_t length = strlen(rest);
-        bool known = length == 0 || same_word(rest, length, "b", 1) || same_word(rest, length, "ib", 2);
+        bool known =
+            length == 0 || same_word(rest, length, "b", 1) || same_word(rest, length, "ib", 2);
         return known ? 10 * (i + 1) : -1;
     }
     return -1;
@@ -252,8 +255,9 @@ static bool parse_number(const hfi_option *option, const char *text, uint64_t *v
     int shift = is_size ? suffix_shift(at) : *at == '\0' ? 0 : -1;
     if (at == text || shift < 0) {
         write_quoted(why, text, strlen(text));
-        hfi_write_text(why, is_size ? " is not a size; write digits with an optional K, M, G or T, like 512M"
-                                    : " is not a number; write ");
+        hfi_write_text(
+            why, is_size ? " is not a size; write digits with an optional K, M, G or T, like 512M"
+                         : " is not a number; write ");
         if (!is_size) write_range(why, option);
         return false;
     }

@@ -26,7 +26,11 @@ void hfi_options_from_environment(hf_options *options_out, char **environment);
 void hfi_write_options(hfi_writer *writer, const hf_options *options);
 
 /* The row of options.def, for the files of this folder. */
-typedef enum hfi_option_shape { HFI_OPTION_ENUM, HFI_OPTION_SIZE, HFI_OPTION_NUMBER } hfi_option_shape;
+typedef enum hfi_option_shape {
+    HFI_OPTION_ENUM,
+    HFI_OPTION_SIZE,
+    HFI_OPTION_NUMBER
+} hfi_option_shape;
 typedef struct hfi_option {
     const char *name;
     const char *choices;  /* "a|b|c"; NULL for numbers      */

@@ -35,7 +35,8 @@ static const char *rule_guard(const hf_options *o, hfi_writer *why) {
 }
 
 /* "limit_soft=2G is above limit=1G: <because>" */
-static void write_above(hfi_writer *why, const hf_options *o, const char *name, const char *because) {
+static void write_above(hfi_writer *why, const hf_options *o, const char *name,
+                        const char *because) {
     char text[32];
     (void)hf_options_text(o, name, text, sizeof text);
     hfi_write_text(why, name);
@@ -49,13 +50,15 @@ static void write_above(hfi_writer *why, const hf_options *o, const char *name, 
 
 static const char *rule_limit_soft(const hf_options *o, hfi_writer *why) {
     if (o->limit == 0 || o->limit_soft <= o->limit) return NULL;
-    write_above(why, o, "limit_soft", ": it would never be reached; make it smaller or raise limit");
+    write_above(why, o, "limit_soft",
+                ": it would never be reached; make it smaller or raise limit");
     return "limit_soft";
 }
 
 static const char *rule_limit_block(const hf_options *o, hfi_writer *why) {
     if (o->limit == 0 || o->limit_block <= o->limit) return NULL;
-    write_above(why, o, "limit_block", ": no block can be that large; make it smaller or raise limit");
+    write_above(why, o, "limit_block",
+                ": no block can be that large; make it smaller or raise limit");
     return "limit_block";
 }
 
@@ -113,7 +116,8 @@ static void write_variable(hfi_writer *writer, const char *name, size_t length) 
     enum { SHOWN_MAX = 40 };
     hfi_write_bytes(writer, env_prefix, ENV_PREFIX);
     for (size_t i = 0; i < length && i < SHOWN_MAX; i++)
-        hfi_write_char(writer, name[i] >= 'a' && name[i] <= 'z' ? (char)(name[i] - 'a' + 'A') : name[i]);
+        hfi_write_char(writer,
+                       name[i] >= 'a' && name[i] <= 'z' ? (char)(name[i] - 'a' + 'A') : name[i]);
 }
 
 /* "holdfast: HOLDFAST_NAME: sentence; name=default is used\n" in one write; `option` NULL leaves the
@@ -156,7 +160,8 @@ static void env_complain_near(const char *name, size_t length) {
  * does for getenv. */
 static void env_take(hf_options *options, const char *variable, uint64_t *seen) {
     size_t length = 0;
-    while (variable[length] != '\0' && variable[length] != '=') length++;
+    while (variable[length] != '\0' && variable[length] != '=')
+        length++;
     if (variable[length] == '\0') return;
     const char *text = variable + length + 1;
     const hfi_option *option = hfi_option_find(variable, length);

@@ -4,8 +4,8 @@
 
 const char *hf_status_text(hf_status status) {
     switch (status) {
-#define HF_STATUS(name, value, python, sentence) \
-    case HF_##name:                              \
+#define HF_STATUS(name, value, python, sentence)                                                   \
+    case HF_##name:                                                                                \
         return sentence;
 #include <holdfast/status.def>
 #undef HF_STATUS
@@ -15,8 +15,8 @@ const char *hf_status_text(hf_status status) {
 
 const char *hf_status_name(hf_status status) {
     switch (status) {
-#define HF_STATUS(name, value, python, sentence) \
-    case HF_##name:                              \
+#define HF_STATUS(name, value, python, sentence)                                                   \
+    case HF_##name:                                                                                \
         return "HF_" #name;
 #include <holdfast/status.def>
 #undef HF_STATUS
