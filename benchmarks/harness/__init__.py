@@ -1,0 +1,1 @@
+"""Side-by-side measurement of memory allocators: machine, allocators, samples, tables, suites."""

@@ -1,0 +1,102 @@
+"""Which allocators a run compares: a name, a library to preload, and its environment.
+
+The baseline has no library. Debian's peers are looked for where Debian puts them; a peer that is not
+installed is left out. Further ones are given as ``NAME=PATH[,VARIABLE=VALUE...]``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.machine import ROOT
+
+BASELINE = "glibc"
+PROFILES = ("fast", "checked", "hardened")
+
+_DEBIAN = {
+    "mimalloc": "libmimalloc.so.2",
+    "jemalloc": "libjemalloc.so.2",
+    "tcmalloc": "libtcmalloc_minimal.so.4",
+}
+_FOLDERS = (
+    "/usr/lib/x86_64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/usr/lib64",
+    "/usr/lib",
+    "/usr/local/lib",
+)
+
+
+@dataclass(frozen=True)
+class Allocator:
+    """One column of a table."""
+
+    name: str
+    library: str | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def holdfast(self) -> bool:
+        """Whether the library is ours."""
+        return self.library is not None and "holdfast" in Path(self.library).name
+
+
+def find_holdfast(given: str | None = None) -> str | None:
+    """Path of libholdfast_malloc.so: the one given, the environment's, or the newest one built."""
+    given = given or os.environ.get("HOLDFAST_MALLOC_LIBRARY")
+    if given:
+        return str(Path(given).resolve(strict=True))
+    built = [*ROOT.glob("build/*/libholdfast_malloc.so"), *ROOT.glob("build/libholdfast_malloc.so")]
+    built += ROOT.glob("build/*/src/libholdfast_malloc.so")
+    newest = sorted(built, key=lambda path: path.stat().st_mtime)
+    return str(newest[-1]) if newest else None
+
+
+def _parse_peer(text: str) -> Allocator:
+    name, _, rest = text.partition("=")
+    path, *settings = rest.split(",")
+    if not name or not path:
+        raise SystemExit(f"--peer {text}: expected NAME=PATH[,VARIABLE=VALUE...]")
+    if not Path(path).exists():
+        raise SystemExit(f"--peer {text}: {path} does not exist")
+    environment = dict(setting.split("=", 1) for setting in settings)
+    return Allocator(name, str(Path(path).resolve()), environment)
+
+
+def debian_peers() -> list[Allocator]:
+    """The peers of Debian's packages that are installed here."""
+    found = []
+    for name, file in _DEBIAN.items():
+        for folder in _FOLDERS:
+            if (Path(folder) / file).exists():
+                found.append(Allocator(name, str(Path(folder) / file)))
+                break
+    return found
+
+
+def choose(
+    holdfast: str | None, peers: Iterable[str] = (), only: Iterable[str] = ()
+) -> list[Allocator]:
+    """Baseline, installed peers, given peers, and every profile of holdfast.
+
+    Parameters
+    ----------
+    holdfast : str or None
+        Path of libholdfast_malloc.so; None leaves holdfast out.
+    peers : iterable of str
+        ``NAME=PATH[,VARIABLE=VALUE...]``.
+    only : iterable of str
+        Names to keep; empty keeps all. The baseline always stays.
+    """
+    chosen = [Allocator(BASELINE), *debian_peers(), *map(_parse_peer, peers)]
+    if holdfast is not None:
+        for profile in PROFILES:
+            chosen.append(Allocator(f"holdfast-{profile}", holdfast, {"HOLDFAST_PROFILE": profile}))
+    wanted = set(only)
+    unknown = wanted - {a.name for a in chosen}
+    if unknown:
+        raise SystemExit(f"--only: no allocator called {', '.join(sorted(unknown))}")
+    return [a for a in chosen if not wanted or a.name in wanted or a.name == BASELINE]

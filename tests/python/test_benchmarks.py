@@ -1,0 +1,73 @@
+"""The benchmark programs end well and compute the same under every allocator installed here.
+
+Method: build benchmarks/c, run each program with one percent of its work under glibc and under each
+peer and profile found, compare exit status and printed checksum. No time is asserted.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from harness import allocators, measure, programs, tables  # noqa: E402
+
+pytestmark = pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed")
+
+ROWS = programs.programs(percent=1)
+COLUMNS = allocators.choose(allocators.find_holdfast())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built() -> Path:
+    return measure.build()
+
+
+@pytest.mark.parametrize("program", ROWS, ids=lambda program: program.name)
+def test_program_under_every_allocator_prints_the_same(program: programs.Program) -> None:
+    samples = {column.name: program.run(column) for column in COLUMNS}
+    failures = {name: s.failure for name, s in samples.items() if s.failure}
+    assert not failures
+    expected = samples[allocators.BASELINE].output
+    assert expected
+    assert {name: s.output for name, s in samples.items() if s.output != expected} == {}
+
+
+def test_program_run_twice_prints_the_same_checksum() -> None:
+    command = [str(measure.BUILD / "mstress"), "2", "3"]
+    first, second = (measure.run(command, COLUMNS[0]) for _ in range(2))
+    assert first.output == second.output
+    other = measure.run([command[0], "3", "3"], COLUMNS[0])
+    assert other.output != first.output
+
+
+def test_launch_reports_peak_and_exit_of_the_program_not_of_the_harness() -> None:
+    sample = measure.run(["sh", "-c", "exit 7"], COLUMNS[0])
+    assert sample.failure is not None
+    assert sample.failure.startswith("exit 7")
+    assert 0 < sample.rss_mb < 8
+    code = "b = bytearray(64 << 20); b[::4096] = b'x' * len(b[::4096])"
+    assert measure.run([sys.executable, "-S", "-c", code], COLUMNS[0]).rss_mb > 64
+
+
+def test_launch_kills_a_program_that_does_not_end() -> None:
+    sample = measure.run(["sleep", "30"], COLUMNS[0], timeout=0.2)
+    assert sample.failure is not None
+    assert "no end" in sample.failure
+
+
+def test_c_programs_refuse_nonsense_arguments() -> None:
+    run = subprocess.run([str(measure.BUILD / "sh6"), "0"], capture_output=True, check=False)
+    assert run.returncode == 2
+
+
+def test_ratios_pair_rounds_and_skip_failures() -> None:
+    assert tables.ratios([2.0, None, 6.0], [4.0, 4.0, 3.0]) == [0.5, 2.0]
+    assert tables.geometric_mean([0.5, 2.0, float("nan")]) == pytest.approx(1.0)
+    assert tables.markdown(["a", "b"], [["x", "1"]]).splitlines()[2] == "| x | 1 |"
