@@ -27,9 +27,7 @@ struct Stats : hf_stats {
     }
 
     /// True if every mapped byte stands on exactly one line of the account.
-    [[nodiscard]] bool account_adds_up() const noexcept {
-        return bytes_mapped == bytes_accounted();
-    }
+    [[nodiscard]] bool adds_up() const noexcept { return bytes_mapped == bytes_accounted(); }
 
     /// Share of small allocations that a thread cache served [0..1]; 1 if there were none.
     [[nodiscard]] double hit_rate() const noexcept {
@@ -43,10 +41,10 @@ struct Stats : hf_stats {
         return live > 0 ? static_cast<double>(bytes_slack) / live : 0.0;
     }
 
-    /// Free bytes the heap still holds, as a share of what it holds [0..1].
+    /// Free bytes in slabs and middle pools, as a share of what the heap holds [0..1].
     [[nodiscard]] double fragmentation_external() const noexcept {
         const double held = static_cast<double>(bytes_mapped);
-        return held > 0 ? static_cast<double>(bytes_cached + bytes_free) / held : 0.0;
+        return held > 0 ? static_cast<double>(bytes_free) / held : 0.0;
     }
 
     /// Calls visit(name, unit, sentence, value) for every row of stats.def, in its order.

@@ -33,26 +33,26 @@ TEST(counts_are_exact_at_rest) {
     CHECK_EQ(stats.bytes_in_use, 0u);
 }
 
-TEST(account_adds_up_at_rest) {
+TEST(adds_up_at_rest) {
     hf::Heap heap;
     std::vector<void *> blocks;
     for (std::size_t size = 1; size < 3000000; size += size / 3 + 1)
         blocks.push_back(heap.allocate(size));
-    const auto adds_up = [&] {
+    const auto check_account = [&] {
         const hf::Stats stats = heap.stats();
         CHECK_EQ(stats.bytes_mapped, stats.bytes_accounted());
-        CHECK(stats.account_adds_up());
+        CHECK(stats.adds_up());
     };
-    adds_up();
+    check_account();
     for (std::size_t i = 0; i < blocks.size(); i += 2)
         heap.deallocate(blocks[i]);
-    adds_up();
+    check_account();
     heap.reclaim();
-    adds_up();
+    check_account();
     for (std::size_t i = 1; i < blocks.size(); i += 2)
         heap.deallocate(blocks[i]);
     heap.reclaim();
-    adds_up();
+    check_account();
 }
 
 TEST(for_each_visits_every_row_once) {
