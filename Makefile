@@ -5,7 +5,7 @@
 #   make bench    side by side with other allocators, tables and JSON
 #   make asan     tests under address and undefined-behaviour sanitizers     make tsan, make ubsan
 #   make fuzz     libFuzzer for FUZZ_SECONDS        make nightly  everything that takes long
-#   make docs     tables of options, statistics and failure modes into docs/
+#   make docs     tables and examples into docs/, the manual into build/site
 #   make clean    removes build/ (make distclean also .venv)
 
 PYTHON ?= python3
@@ -82,6 +82,7 @@ lint: packages setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python tools/check_layers.py
+	$(BIN)/python tools/docs_from_tables.py --check
 
 format: packages setup
 	clang-format-14 -i $(FORMATTED)
@@ -130,6 +131,10 @@ bench: packages setup native
 
 docs: setup
 	$(BIN)/python tools/docs_from_tables.py
+	$(BIN)/python -c 'import material' 2>/dev/null || \
+	    $(BIN)/pip install -q 'mkdocs>=1.6' 'mkdocs-material>=9.5'
+	$(BIN)/mkdocs build -q
+	@echo build/site/index.html
 
 clean:
 	rm -rf build dist
