@@ -8,7 +8,7 @@ target_include_directories(hf_test INTERFACE
     ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/tests/c ${PROJECT_SOURCE_DIR}/tests)
 # malloc and free under test must not be optimised away, and asserts stay in.
 target_compile_options(hf_test INTERFACE -UNDEBUG -fno-builtin)
-target_compile_definitions(hf_test INTERFACE $<$<COMPILE_LANGUAGE:C>:_GNU_SOURCE=1>)
+target_compile_definitions(hf_test INTERFACE $<$<COMPILE_LANGUAGE:C>:_GNU_SOURCE=>)
 
 file(GLOB test_sources CONFIGURE_DEPENDS
     ${PROJECT_SOURCE_DIR}/tests/c/test_*.c ${PROJECT_SOURCE_DIR}/tests/cpp/test_*.cpp)
@@ -26,7 +26,7 @@ foreach(source IN LISTS test_sources)
     set_tests_properties(${language}/${name} PROPERTIES TIMEOUT 180 SKIP_RETURN_CODE 77)
 endforeach()
 
-foreach(folder tests tests/c tests/cpp tests/fuzz benchmarks/c)
+foreach(folder tests tests/c tests/c/preload tests/cpp tests/fuzz benchmarks/c)
     if(EXISTS ${PROJECT_SOURCE_DIR}/${folder}/CMakeLists.txt)
         add_subdirectory(${PROJECT_SOURCE_DIR}/${folder})
     endif()
