@@ -44,5 +44,7 @@ if(HOLDFAST_MALLOC)
     target_link_libraries(holdfast_malloc PRIVATE
         $<BUILD_INTERFACE:hf_core_flags> $<BUILD_INTERFACE:hf_warnings>)
     # It is first in every search order: binding its own calls directly changes no meaning.
-    target_link_options(holdfast_malloc PRIVATE ${shared_link_options} -Wl,-Bsymbolic-functions)
+    # Exit handlers and blocks outlive a dlclose, so it never leaves the process.
+    target_link_options(holdfast_malloc PRIVATE ${shared_link_options} -Wl,-Bsymbolic-functions
+        -Wl,-z,nodelete)
 endif()
