@@ -73,7 +73,8 @@ target_compile_options(hf_core_flags INTERFACE
     -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free
     -fno-builtin-aligned_alloc -fno-builtin-posix_memalign -fno-builtin-memalign
     -fno-strict-aliasing -ffunction-sections -fdata-sections)
-target_compile_definitions(hf_core_flags INTERFACE _GNU_SOURCE=1)
+# Empty, as sources write it: the same definition twice is no warning.
+target_compile_definitions(hf_core_flags INTERFACE $<$<COMPILE_LANGUAGE:C>:_GNU_SOURCE=>)
 target_include_directories(hf_core_flags INTERFACE
     ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
 
