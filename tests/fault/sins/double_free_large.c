@@ -1,0 +1,9 @@
+// expect: checked,hardened,debug,fast DOUBLE_FREE found_by=free owner=large
+// with: 2000000 4000000 20000000
+#include "../sin.h"
+
+SIN(n) {
+    char *p = sin_alloc(n);
+    free(p);
+    free(sin_opaque(p));
+}

@@ -1,0 +1,12 @@
+// expect: checked,hardened,debug,fast INVALID_FREE found_by=free
+// with: 24 1000 50000 2000000
+#include "../sin.h"
+
+SIN(n) {
+    hf_heap *heap;
+    if (hf_heap_create(NULL, "gone", -1, &heap) != HF_OK) sin_fail("hf_heap_create");
+    char *p = sin_opaque(hf_heap_malloc(heap, n));
+    if (p == NULL) sin_fail("hf_heap_malloc");
+    hf_heap_destroy(heap);
+    hf_free(sin_opaque(p));
+}

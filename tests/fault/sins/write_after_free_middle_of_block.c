@@ -1,0 +1,11 @@
+// expect: hardened,debug USE_AFTER_FREE offset=n/2 length=1
+// expect: checked none
+// with: 100 1000 4096 20000
+#include "../sin.h"
+
+/* checked looks at the first 8 bytes only: that is its price, and documented. */
+SIN(n) {
+    char *p = sin_alloc(n);
+    free(p);
+    sin_opaque(p)[n / 2] = 'A';
+}
