@@ -343,7 +343,7 @@ static void test_installed_site_functions_fill_where_it_was_noticed(void) {
 
 /* ---- threads ---- */
 
-enum { EMITTERS = 4, EMITS = 2000 };
+enum { EMITTERS = 4, EMITS = 25000 };
 static _Atomic int emitters_running;
 
 /* Every field a reader compares carries the same number. */
@@ -431,12 +431,14 @@ static void handler_b(const hf_report *report, void *context) {
 }
 
 static void test_handler_and_context_change_together(void) {
-    pthread_t emitter;
-    atomic_store(&emitters_running, 1);
-    CHECK_EQ(pthread_create(&emitter, NULL, emit_many, (void *)0), 0);
+    pthread_t emitters[EMITTERS];
+    atomic_store(&emitters_running, EMITTERS);
+    for (uintptr_t i = 0; i < EMITTERS; i++)
+        CHECK_EQ(pthread_create(&emitters[i], NULL, emit_many, (void *)i), 0);
     for (unsigned i = 0; atomic_load(&emitters_running) > 0; i++)
         (void)hf_report_handler_set(i & 1 ? handler_a : handler_b, i & 1 ? &context_a : &context_b);
-    CHECK_EQ(pthread_join(emitter, NULL), 0);
+    for (unsigned i = 0; i < EMITTERS; i++)
+        CHECK_EQ(pthread_join(emitters[i], NULL), 0);
     (void)hf_report_handler_set(NULL, NULL);
 }
 
