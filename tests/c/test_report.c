@@ -417,7 +417,14 @@ static void test_concurrent_emitters_and_readers_never_see_a_torn_report(void) {
     CHECK_EQ(hf_policy_set(HF_POLICY_REPORT), HF_OK);
     CHECK_EQ(hf_report_count(), before + 64 + EMITTERS * EMITS);
     CHECK_GT(taken[0] + taken[1], 0);
+    /* A report that met a writer in its slot was not kept; no slot is lost for good. */
+    for (unsigned i = 0; i < 64; i++) {
+        stamp(&kept[0], i);
+        hfi_report_emit(&kept[0]);
+    }
     CHECK_EQ(hf_report_recent(kept, 64), 64);
+    for (unsigned i = 0; i < 64; i++)
+        CHECK_EQ(kept[i].expected, i);
 }
 
 static int context_a, context_b;
