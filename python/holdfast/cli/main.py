@@ -1,0 +1,70 @@
+"""main.py - the command `holdfast` and `python -m holdfast`: one word chooses what to do.
+
+Contract    main() returns an exit status; a UsageError is one line on stderr.
+Talks to    run.py and the other commands, each imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from holdfast.cli.errors import USAGE, UsageError
+
+__all__ = ["main"]
+
+HELP = """\
+usage: holdfast <command> [...]
+
+  run [options] script.py | -m module | -- command    run a program on the heap
+  report FILE      show again what `run --json FILE` wrote
+  explain [KIND]   what a kind of corruption means, and what to do about it
+  options          every option, its choices and its default
+  --version        the version
+
+`holdfast run --help` says more about running programs.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Do what the words of the command line ask for; returns the exit status."""
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        return _dispatch(words)
+    except UsageError as error:
+        print(f"holdfast: {error}", file=sys.stderr)
+        return error.status
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dispatch(words: list[str]) -> int:
+    command = words[0] if words else ""
+    if command == "run":
+        from holdfast.cli import run
+
+        return run.main(words[1:])
+    if command in ("report", "explain", "options"):
+        from holdfast.cli import show
+
+        return {"report": show.report, "explain": show.explain, "options": show.options}[command](
+            words[1:]
+        )
+    if command in ("--version", "-V"):
+        import holdfast
+
+        print(f"holdfast {getattr(holdfast, '__version__', 'unknown')}")
+        return 0
+    if command in ("--help", "-h", "help"):
+        print(HELP, end="")
+        return 0
+    if not command:
+        print(HELP, end="", file=sys.stderr)
+        return USAGE
+    raise UsageError(f"unknown command {command}; try holdfast --help")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
