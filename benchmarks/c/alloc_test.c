@@ -1,6 +1,7 @@
 /* alloc_test.c - every thread replaces random slots of a table by blocks of random size.
- * Load        32768 slots a thread, 8-1024 bytes with a falling tail; small ones dominate; each block is
- *             filled, and read once when it dies. Random order, so the free lists get shuffled.
+ * Load        32768 slots a thread, 8-1024 bytes with a falling tail; small ones dominate; each
+ *             block is filled, and read once when it dies. Random order, so the free lists get
+ *             shuffled.
  * Checks      the bytes of a dying block. */
 #include "bench.h"
 

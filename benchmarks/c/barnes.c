@@ -1,5 +1,6 @@
 /* barnes.c - gravity of bodies by an octree that is built and dropped at every step.
- * Load        one thread, one block size (96 bytes), all freed together, much arithmetic in between.
+ * Load        one thread, one block size (96 bytes), all freed together, much arithmetic in
+ *             between.
  * Checks      the tree's mass is the sum of the bodies' masses at every step. */
 #include <math.h>
 

@@ -1,7 +1,9 @@
-/* bench.h - what every benchmark program shares: arguments, random numbers, checked memory, threads.
- * Contract    prog [percent] [threads]: fixed work (percent of the normal amount), seeded, so that the
- *             one line printed, "name checksum=...", is the same under every allocator.
- * Invariants  a block handed out is written at both ends before it is freed; a wrong byte aborts.
+/* bench.h - what every benchmark program shares: arguments, random numbers, checked memory,
+ * threads.
+ * Contract    prog [percent] [threads]: fixed work (percent of the normal amount), seeded, so
+ *             that the one line printed, "name checksum=...", is the same under every allocator.
+ * Invariants  a block handed out is written at both ends before it is freed; a wrong byte
+ *             aborts.
  * Talks to    libc only. Nothing here allocates. */
 #ifndef BENCH_H
 #define BENCH_H

@@ -1,6 +1,7 @@
-/* bignum.c - continued fraction of sqrt(N) with every number on the heap, as a factoring program does it.
- * Method      P, Q, A of the continued fraction of a 60-digit N; each operation makes a new number
- *             (12-60 bytes) and drops the old ones; Q is trial-divided over small primes.
+/* bignum.c - continued fraction of sqrt(N) with every number on the heap, as a factoring program
+ * does it.
+ * Method      P, Q, A of the continued fraction of a 60-digit N; each operation makes a new
+ *             number (12-60 bytes) and drops the old ones; Q is trial-divided over small primes.
  * Load        one thread, many short-lived tiny blocks, few live at a time.
  * Checks      A^2 = (-1)^k Q (mod N) every 512 steps. */
 #include "bench.h"

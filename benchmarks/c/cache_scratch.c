@@ -1,7 +1,9 @@
-/* cache_scratch.c - passive false sharing: the main thread's tiny blocks end up with several threads.
- * Method      main allocates one 8-byte block a thread, side by side; each thread frees its block, then
- *             allocates one of the same size and writes it many times. An allocator that hands the
- *             neighbouring pieces of one cache line to two threads makes them fight for the line.
+/* cache_scratch.c - passive false sharing: the main thread's tiny blocks end up with several
+ * threads.
+ * Method      main allocates one 8-byte block a thread, side by side; each thread frees its
+ *             block, then allocates one of the same size and writes it many times. An allocator
+ *             that hands the neighbouring pieces of one cache line to two threads makes them
+ *             fight for the line.
  * Checks      the value written last. */
 #include "bench.h"
 

@@ -1,6 +1,7 @@
 /* cache_thrash.c - active false sharing: threads allocate tiny blocks at the same time.
- * Method      each thread allocates an 8-byte block, writes it many times, frees it, and again. An
- *             allocator that serves two threads from one cache line makes them fight for the line.
+ * Method      each thread allocates an 8-byte block, writes it many times, frees it, and again.
+ *             An allocator that serves two threads from one cache line makes them fight for the
+ *             line.
  * Checks      the sum of what was written. */
 #include "bench.h"
 

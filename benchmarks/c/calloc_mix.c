@@ -1,6 +1,6 @@
 /* calloc_mix.c - zeroed tables of all sizes: small records, hash tables, 1 MiB bitmaps.
- * Load        one thread; mostly 16-512 bytes, some 4-64 KiB, a few of 256 KiB to 2 MiB; dirtied before
- *             they die, so an allocator that skips clearing must know what it does.
+ * Load        one thread; mostly 16-512 bytes, some 4-64 KiB, a few of 256 KiB to 2 MiB; dirtied
+ *             before they die, so an allocator that skips clearing must know what it does.
  * Checks      that fresh memory is zero, at sixteen places. */
 #include "bench.h"
 

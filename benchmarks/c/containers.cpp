@@ -1,6 +1,8 @@
-// containers.cpp - the C++ containers as programs use them: maps of strings, lists, vectors that grow.
-// Load        one thread; word counting in unordered_map, an ordered index, a list queue, vectors of
-//             vectors, string building; 24-200 bytes mostly, vectors to 1 MiB; new and sized delete.
+// containers.cpp - the C++ containers as programs use them: maps of strings, lists, vectors that
+// grow.
+// Load        one thread; word counting in unordered_map, an ordered index, a list queue,
+//             vectors of vectors, string building; 24-200 bytes mostly, vectors to 1 MiB; new
+//             and sized delete.
 // Checks      the index holds as many words as the table; totals agree.
 #include <algorithm>
 #include <list>

@@ -1,6 +1,7 @@
-/* espresso.c - complements of random Boolean covers by Shannon expansion, as a logic minimiser does it.
- * Method      a cover is a growing list of cubes (2 bits a variable, own block); the recursion makes
- *             cofactors, merges, absorbs contained cubes and drops everything again.
+/* espresso.c - complements of random Boolean covers by Shannon expansion, as a logic minimiser
+ * does it.
+ * Method      a cover is a growing list of cubes (2 bits a variable, own block); the recursion
+ *             makes cofactors, merges, absorbs contained cubes and drops everything again.
  * Load        one thread, blocks of 16-512 bytes, lifetimes nested, realloc of small lists.
  * Checks      every random minterm is in exactly one of cover and complement. */
 #include "bench.h"

@@ -1,7 +1,7 @@
-/* fragmentation.c - a long-running cache: about 24 MB live, lifetimes from short to for ever, and the
- * sizes in fashion change from phase to phase.
- * Load        one thread; 16 phases, each with its own size band between 16 bytes and 8 KiB; old survivors
- *             sit scattered between new blocks. Peak RSS is the figure to look at.
+/* fragmentation.c - a long-running cache: about 24 MB live, lifetimes from short to for ever,
+ * and the sizes in fashion change from phase to phase.
+ * Load        one thread; 16 phases, each with its own size band between 16 bytes and 8 KiB; old
+ *             survivors sit scattered between new blocks. Peak RSS is the figure to look at.
  * Checks      both ends of every dying block. */
 #include "bench.h"
 

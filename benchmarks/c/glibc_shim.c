@@ -1,5 +1,7 @@
-/* glibc_shim.c - the C library's own malloc, preloaded: the baseline for a program linked to another one.
- * Why         Debian's redis-server links libjemalloc; without this its "glibc" row would be jemalloc.
+/* glibc_shim.c - the C library's own malloc, preloaded: the baseline for a program linked to
+ * another one.
+ * Why         Debian's redis-server links libjemalloc; without this its "glibc" row would be
+ *             jemalloc.
  * Talks to    glibc only, by its exported __libc_ names. */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -1,6 +1,6 @@
 /* glibc_simple.c - one size at a time: a pair, a few, many, first in first out.
- * Load        one thread; 16-1024 bytes; 1, 25, 100, 400 and 1600 blocks live; nothing is touched, so this
- *             is the allocator's own path and nothing else. */
+ * Load        one thread; 16-1024 bytes; 1, 25, 100, 400 and 1600 blocks live; nothing is
+ *             touched, so this is the allocator's own path and nothing else. */
 #include "bench.h"
 
 enum { MOST = 1600 };

@@ -1,25 +1,22 @@
 /* instructions.c - one allocation pattern, repeated: counted under callgrind, never timed.
- * Contract    instructions PATTERN COUNT: COUNT malloc+free pairs (rounded up to whole rounds). The caller
- *             subtracts two counts, so start-up and warm-up drop out and the loop stays in.
- * Patterns    16 256 1024 8192 65536: one pair at a time; calloc: 16 bytes; lifo: 64 blocks of 64 bytes,
- *             last in first out; fifo: 1000 blocks of 64 bytes, first in first out. */
+ * Contract    instructions PATTERN COUNT: COUNT malloc+free pairs (rounded up to whole rounds).
+ *             The caller subtracts two counts, so start-up and warm-up drop out and the loop
+ *             stays in.
+ * Patterns    16 256 1024 8192 65536: one pair at a time; calloc: 16 bytes; lifo: 64 blocks of
+ *             64 bytes, last in first out; fifo: 1000 blocks of 64 bytes, first in first out. */
 #include "bench.h"
 
 enum { MOST = 1000 };
 
-static void *volatile sink; /* keeps the compiler from removing the pair */
-
 static void pairs(size_t size, size_t count) {
     for (size_t i = 0; i < count; i++) {
-        sink = malloc(size);
-        free(sink);
+        free(malloc(size)); /* -fno-builtin keeps the compiler from removing the pair */
     }
 }
 
 static void callocs(size_t count) {
     for (size_t i = 0; i < count; i++) {
-        sink = calloc(1, 16);
-        free(sink);
+        free(calloc(1, 16));
     }
 }
 

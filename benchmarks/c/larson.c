@@ -1,5 +1,6 @@
 /* larson.c - the server pattern of larson_body.h on malloc and free.
- * Load        one lane a processor, 8-1000 bytes, every 20000 replacements a new thread takes over. */
+ * Load        one lane a processor, 8-1000 bytes, every 20000 replacements a new thread takes
+ *             over. */
 #include "larson_body.h"
 
 static unsigned char *larson_take(size_t size) {

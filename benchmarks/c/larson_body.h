@@ -1,6 +1,7 @@
 /* larson_body.h - a server's pattern: blocks outlive the thread that made them.
- * Method      each lane has 1000 blocks of 8-1000 bytes; a generation replaces random ones and then starts
- *             the thread of the next generation, which frees what its ancestors left, and ends.
+ * Method      each lane has 1000 blocks of 8-1000 bytes; a generation replaces random ones and
+ *             then starts the thread of the next generation, which frees what its ancestors
+ *             left, and ends.
  * Used by     larson.c (malloc and free) and larson_sized.cpp (new and sized delete). */
 #ifndef LARSON_BODY_H
 #define LARSON_BODY_H

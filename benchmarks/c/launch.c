@@ -1,8 +1,11 @@
-/* launch.c - starts a program and says what it cost, from a parent too small to blur the figures.
- * Contract    launch PROGRAM ARGS...: BENCH_PRELOAD, if set, becomes LD_PRELOAD of the program only. One
- *             JSON line on descriptor 3: wall, user and system time [ns], peak RSS [KiB] of the program and
- *             the children it waited for, faults, wait status. Exits as the program did.
- * Why         peak RSS is inherited over fork and exec: measured from Python it is at least Python's. */
+/* launch.c - starts a program and says what it cost, from a parent too small to blur the
+ * figures.
+ * Contract    launch PROGRAM ARGS...: BENCH_PRELOAD, if set, becomes LD_PRELOAD of the program
+ *             only. One JSON line on descriptor 3: wall, user and system time [ns], peak RSS
+ *             [KiB] of the program and the children it waited for, faults, wait status. Exits as
+ *             the program did.
+ * Why         peak RSS is inherited over fork and exec: measured from Python it is at least
+ *             Python's. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,7 @@
-/* malloc_large.c - 5 to 25 MiB buffers, each page written once, twenty live, a random one replaced.
- * Load        one thread; who maps anew every time pays for page faults, who keeps freed mappings does not.
+/* malloc_large.c - 5 to 25 MiB buffers, each page written once, twenty live, a random one
+ * replaced.
+ * Load        one thread; who maps anew every time pays for page faults, who keeps freed
+ *             mappings does not.
  * Checks      a byte in the middle of each dying buffer. */
 #include "bench.h"
 

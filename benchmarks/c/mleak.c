@@ -1,6 +1,7 @@
 /* mleak.c - thread churn: thousands of short threads that allocate little, free most, and end.
- * Load        a thread lives for 1000 blocks of 8-1024 bytes and one of 64 KiB; an eighth of its blocks is
- *             freed by the main thread after its end. Thread start, exit and the hand-back are the load.
+ * Load        a thread lives for 1000 blocks of 8-1024 bytes and one of 64 KiB; an eighth of its
+ *             blocks is freed by the main thread after its end. Thread start, exit and the hand-
+ *             back are the load.
  * Checks      both ends of every block. */
 #include "bench.h"
 

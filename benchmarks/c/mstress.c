@@ -1,6 +1,7 @@
-/* mstress.c - waves of threads allocate objects of wild sizes, keep some, swap some through a shared table.
- * Load        one thread a processor and wave, 8 bytes to 32 KiB and a few of 100-800 KiB, everything
- *             written; threads end between waves, blocks live on in the table.
+/* mstress.c - waves of threads allocate objects of wild sizes, keep some, swap some through a
+ * shared table.
+ * Load        one thread a processor and wave, 8 bytes to 32 KiB and a few of 100-800 KiB,
+ *             everything written; threads end between waves, blocks live on in the table.
  * Checks      each object's words are its cookie until it dies. */
 #include <stdatomic.h>
 
@@ -71,7 +72,7 @@ static void *work(void *arg) {
             /* acq_rel: the object's words travel with its pointer, both ways. */
             object *got =
                 atomic_exchange_explicit(&transfer[theirs], data[mine], memory_order_acq_rel);
-            /* Which object comes back depends on timing, so it does not enter the books: it dies here. */
+            /* Which object comes back depends on timing: it enters no books and dies here. */
             if (data[mine] != NULL) live--;
             data[mine] = NULL;
             object_free(got);

@@ -1,6 +1,7 @@
-/* realloc_mix.c - many small strings that grow and shrink, a few large buffers that grow by appending.
- * Load        one thread; 512 strings of 8-4000 bytes resized in random order; every 4000th step a buffer
- *             grows by half from 4 KiB up to 8 MiB and starts over.
+/* realloc_mix.c - many small strings that grow and shrink, a few large buffers that grow by
+ * appending.
+ * Load        one thread; 512 strings of 8-4000 bytes resized in random order; every 4000th step
+ *             a buffer grows by half from 4 KiB up to 8 MiB and starts over.
  * Checks      first byte, and the last byte written before each resize. */
 #include "bench.h"
 

@@ -1,8 +1,9 @@
-/* rest.c - what stays resident after a load spike: 33 MB live, a spike to about 300 MB, all but the first freed.
- * Contract    rest [percent]: one JSON line with RSS in KiB: live, peak, right after the frees, one and
- *             two seconds later without a call, and after a little more traffic.
- * Load        one thread; 16-2000 byte blocks; the spike's blocks interleave five sizes; the live
- *             ones stay scattered in whole runs, as a cache filled at start does. */
+/* rest.c - what stays resident after a load spike: 33 MB live, a spike to about 300 MB, all but
+ * the first freed.
+ * Contract    rest [percent]: one JSON line with RSS in KiB: live, peak, right after the frees,
+ *             one and two seconds later without a call, and after a little more traffic.
+ * Load        one thread; 16-2000 byte blocks; the spike's blocks interleave five sizes; the
+ *             live ones stay scattered in whole runs, as a cache filled at start does. */
 #include <time.h>
 
 #include "bench.h"

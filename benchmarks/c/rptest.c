@@ -1,7 +1,10 @@
-/* rptest.c - rounds of blocks up to 16000 bytes; a share is freed by the next thread in the ring.
- * Method      a round allocates 1500 blocks (falling size tail), frees its scattered part, leaves
- *             every fourth in the neighbour's inbox as one list, and frees what was left here.
- * Load        one thread a processor, 16-16000 bytes; lists cross threads, a few hundred blocks at a time.
+/* rptest.c - rounds of blocks up to 16000 bytes; a share is freed by the next thread in the
+ * ring.
+ * Method      a round allocates 1500 blocks (falling size tail), frees its scattered part,
+ *             leaves every fourth in the neighbour's inbox as one list, and frees what was left
+ *             here.
+ * Load        one thread a processor, 16-16000 bytes; lists cross threads, a few hundred blocks
+ *             at a time.
  * Checks      both ends of every block. */
 #include <stdatomic.h>
 
@@ -63,7 +66,7 @@ static void *work(void *arg) {
                 first = block[i];
             }
         }
-        /* acq_rel: lists travel both ways; one that nobody fetched in time is freed here, so that the
+        /* acq_rel: lists travel both ways. One that nobody fetched in time is freed here, so the
          * memory in flight is bounded however the threads are scheduled. */
         list_free(atomic_exchange_explicit(&neighbour->inbox, first, memory_order_acq_rel));
         list_free(atomic_exchange_explicit(&boxes[j->index].inbox, NULL, memory_order_acquire));

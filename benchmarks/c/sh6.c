@@ -1,5 +1,6 @@
 /* sh6.c - batches of equal blocks, freed in four different orders; a quarter outlives its batch.
- * Load        one thread a processor, 8-1000 bytes, batches of 60-500: long free lists of one size.
+ * Load        one thread a processor, 8-1000 bytes, batches of 60-500: long free lists of one
+ *             size.
  * Checks      both ends of every block when it dies. */
 #include "bench.h"
 

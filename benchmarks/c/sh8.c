@@ -1,6 +1,7 @@
-/* sh8.c - batches as in sh6.c, but a third of each batch is freed by whichever thread comes next.
- * Load        one thread a processor, 8-500 bytes; blocks cross threads through a shared table of slots,
- *             one atomic exchange each, so frees arrive singly and far from home.
+/* sh8.c - batches as in sh6.c, but a third of each batch is freed by whichever thread comes
+ * next.
+ * Load        one thread a processor, 8-500 bytes; blocks cross threads through a shared table
+ *             of slots, one atomic exchange each, so frees arrive singly and far from home.
  * Checks      the tag of every block, own or inherited. */
 #include <stdatomic.h>
 

@@ -1,5 +1,6 @@
 /* trees.c - binary trees: built, summed, dropped, while one long-lived tree stays.
- * Load        one thread a processor, one size (24 bytes), depth 4 to 16; allocation order is the walk order.
+ * Load        one thread a processor, one size (24 bytes), depth 4 to 16; allocation order is
+ *             the walk order.
  * Checks      the node count of every tree. */
 #include "bench.h"
 

@@ -1,6 +1,7 @@
-/* xmalloc.c - producers allocate batches, consumers free them: every block dies on another thread.
- * Method      one producer and one consumer a processor; batches of 4096 pointers go through a bounded
- *             queue under one lock; 8-2048 bytes in sixteen common sizes.
+/* xmalloc.c - producers allocate batches, consumers free them: every block dies on another
+ * thread.
+ * Method      one producer and one consumer a processor; batches of 4096 pointers go through a
+ *             bounded queue under one lock; 8-2048 bytes in sixteen common sizes.
  * Checks      both ends of every block; the bytes produced are the bytes consumed. */
 #include "bench.h"
 

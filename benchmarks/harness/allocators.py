@@ -1,7 +1,7 @@
 """Which allocators a run compares: a name, a library to preload, and its environment.
 
-The baseline has no library. Debian's peers are looked for where Debian puts them; a peer that is not
-installed is left out. Further ones are given as ``NAME=PATH[,VARIABLE=VALUE...]``.
+The baseline has no library. Debian's peers are looked for where Debian puts them; a peer that is
+not installed is left out. Further ones are given as ``NAME=PATH[,VARIABLE=VALUE...]``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One run of one program under one allocator, and what it cost.
 
-Talks to build/bench/launch, which starts the program and reports wall, CPU, peak RSS and faults; peak
-RSS measured straight from Python would be at least Python's own.
+Talks to build/bench/launch, which starts the program and reports wall, CPU, peak RSS and faults;
+peak RSS measured straight from Python would be at least Python's own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Suite "c": every program under every allocator, interleaved, ratio to glibc per round.
 
-One round runs each program once under each allocator, in random order, side by side; a figure is the
-median over rounds of (allocator / glibc of the same round), the mean over programs is geometric.
+One round runs each program once under each allocator, in random order, side by side; a figure is
+the median over rounds of (allocator / glibc of the same round), the mean over programs is
+geometric.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def _failures(samples: Samples, columns: Sequence[Allocator]) -> list[str]:
 def _best_means(
     samples: Samples, rows: Sequence[Program], names: Sequence[str], figure: str
 ) -> dict[str, float]:
-    """Geometric means of (least of all rounds / least of glibc): what a busy machine blurs least."""
+    """Geometric means of (least of all rounds / glibc's least): what a busy machine blurs least."""
 
     def least(row: Program, name: str) -> float:
         values = [v for v in _values(samples[row.name][name], figure) if v is not None]
@@ -118,9 +119,9 @@ def run(
     samples = _collect(rows, columns, rounds, seed)
     text = [
         f"{rounds} rounds, interleaved, random order, seed {seed}. Ratio to glibc of the same "
-        "round, median of rounds; below 1 is less. `field`: the programs that published comparisons "
-        "share (mimalloc-bench's kind) and the real ones. `best`: least of all rounds instead of "
-        "the median, less blurred on a busy machine.",
+        "round, median of rounds; below 1 is less. `field`: the programs that published "
+        "comparisons share (mimalloc-bench's kind) and the real ones. `best`: least of all rounds "
+        "instead of the median, less blurred on a busy machine.",
     ]
     summary: dict[str, object] = {}
     for figure, title in _FIGURES:
@@ -144,7 +145,7 @@ def run(
             for row, by_column in samples.items()
         },
     }
-    tables.save("c", here, data, "\n\n".join(text))
+    tables.save("c", here, data, "\n\n".join(text), partial=bool(only) or percent != 100)
 
 
 def main(columns: Sequence[Allocator], given: argparse.Namespace, only: Sequence[str]) -> None:

@@ -52,11 +52,20 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([line(header), rule, *map(line, body)])
 
 
-def save(suite: str, machine: dict[str, object], data: dict[str, object], text: str) -> None:
-    """Write results/<suite>.json and .md and print the text."""
+def save(
+    suite: str,
+    machine: dict[str, object],
+    data: dict[str, object],
+    text: str,
+    partial: bool = False,
+) -> None:
+    """Print the text; write results/<suite>.json and .md unless only a part was measured."""
+    page = f"# {suite}\n\n{sentence(machine)}\n\n{text}\n"
+    print(page, flush=True)
+    if partial:
+        return
     RESULTS.mkdir(exist_ok=True)
     whole = {"suite": suite, "machine": machine, **data}
-    (RESULTS / f"{suite}.json").write_text(json.dumps(whole, indent=1) + "\n")
-    page = f"# {suite}\n\n{sentence(machine)}\n\n{text}\n"
+    lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in whole.items()]
+    (RESULTS / f"{suite}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
     (RESULTS / f"{suite}.md").write_text(page)
-    print(page, flush=True)

@@ -1,13 +1,11 @@
 """Object churn: trees, dictionaries, strings and bytes made and dropped; 100 MB at the peak.
 
-    python churn.py [repetitions]
+    python churn.py [repetitions [seconds of rest]]
 
 Prints one JSON line, see meter.py.
 """
 
 from __future__ import annotations
-
-import sys
 
 import meter
 
@@ -47,4 +45,4 @@ def churn(index: int) -> int:
 
 
 if __name__ == "__main__":
-    meter.repeat(churn, int(sys.argv[1]) if len(sys.argv) > 1 else 5, rest_s=2.0)
+    meter.repeat(churn, 5)

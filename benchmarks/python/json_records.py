@@ -1,6 +1,6 @@
 """JSON: 40000 records written and read back, everything dropped between repetitions.
 
-    python json_records.py [repetitions]
+    python json_records.py [repetitions [seconds of rest]]
 
 Prints one JSON line, see meter.py.
 """
@@ -8,7 +8,6 @@ Prints one JSON line, see meter.py.
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 import meter
@@ -35,4 +34,4 @@ def records(index: int) -> int:
 
 
 if __name__ == "__main__":
-    meter.repeat(records, int(sys.argv[1]) if len(sys.argv) > 1 else 5, rest_s=2.0)
+    meter.repeat(records, 5)

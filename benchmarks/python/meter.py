@@ -11,6 +11,7 @@ import gc
 import json
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,8 +38,13 @@ def faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
-def repeat(body: Callable[[int], int], count: int, rest_s: float = 0.0) -> None:
-    """Run ``body(i)`` count times and print what it cost and the checksum of what it returned."""
+def repeat(body: Callable[[int], int], repetitions: int, rest_s: float = 2.0) -> None:
+    """Run ``body(i)`` again and again; print what it cost and the checksum of what it returned.
+
+    The command line may name the repetitions and the seconds of rest.
+    """
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else repetitions
+    rest_s = float(sys.argv[2]) if len(sys.argv) > 2 else rest_s
     times, checksum = [], 0
     before = faults()
     for index in range(count):

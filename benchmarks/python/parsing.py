@@ -1,6 +1,6 @@
 """Parsing: modules of the standard library into syntax trees, walked and dropped.
 
-    python parsing.py [repetitions]
+    python parsing.py [repetitions [seconds of rest]]
 
 Prints one JSON line, see meter.py.
 """
@@ -8,7 +8,6 @@ Prints one JSON line, see meter.py.
 from __future__ import annotations
 
 import ast
-import sys
 from pathlib import Path
 
 import meter
@@ -33,4 +32,4 @@ def parse(index: int) -> int:
 
 
 if __name__ == "__main__":
-    meter.repeat(parse, int(sys.argv[1]) if len(sys.argv) > 1 else 4, rest_s=2.0)
+    meter.repeat(parse, 4)

@@ -1,6 +1,6 @@
 """Threads: four workers compress, hash and format messages handed over by a queue.
 
-    python threads.py [repetitions]
+    python threads.py [repetitions [seconds of rest]]
 
 Blocks of bytes cross from the thread that makes them to the one that drops them; zlib and hashlib
 run without the interpreter lock. Prints one JSON line, see meter.py.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import queue
-import sys
 import threading
 import zlib
 
@@ -44,4 +43,4 @@ def load(index: int) -> int:
 
 
 if __name__ == "__main__":
-    meter.repeat(load, int(sys.argv[1]) if len(sys.argv) > 1 else 4, rest_s=2.0)
+    meter.repeat(load, 4)

@@ -6,6 +6,7 @@ peer and profile found, compare exit status and printed checksum. No time is ass
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -16,10 +17,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import instructions  # noqa: E402
 from harness import allocators, measure, programs, tables  # noqa: E402
 
 pytestmark = pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed")
 
+PYTHON = ROOT / "benchmarks" / "python"
 ROWS = programs.programs(percent=1)
 COLUMNS = allocators.choose(allocators.find_holdfast())
 
@@ -71,3 +74,33 @@ def test_ratios_pair_rounds_and_skip_failures() -> None:
     assert tables.ratios([2.0, None, 6.0], [4.0, 4.0, 3.0]) == [0.5, 2.0]
     assert tables.geometric_mean([0.5, 2.0, float("nan")]) == pytest.approx(1.0)
     assert tables.markdown(["a", "b"], [["x", "1"]]).splitlines()[2] == "| x | 1 |"
+
+
+@pytest.mark.parametrize("script", ["churn", "json_records", "parsing", "threads"])
+def test_python_workload_prints_its_figures(script: str) -> None:
+    sample = measure.run([sys.executable, str(PYTHON / f"{script}.py"), "1", "0.01"], COLUMNS[0])
+    assert sample.failure is None
+    figures = json.loads(sample.output)
+    assert figures["cpu_ms"] > 0
+    assert figures["peak_mb"] >= figures["end_mb"] > 5
+    assert "checksum" in figures
+
+
+def test_numpy_workload_measures_every_expression() -> None:
+    pytest.importorskip("numpy")
+    script = str(PYTHON / "numpy_temporaries.py")
+    sample = measure.run([sys.executable, script, "--scale", "2"], COLUMNS[0])
+    assert sample.failure is None
+    figures = json.loads(sample.output)
+    labels = {f"{e}{s}" for e in ("A", "B", "C", "outA", "outB") for s in ("64K", "1M", "8M")}
+    assert all(figures[label] > 0 for label in labels)
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+def test_instructions_of_a_pair_repeat_and_grow_with_the_work() -> None:
+    first, second = (instructions.per_pair(COLUMNS[0], "16") for _ in range(2))
+    assert first is not None
+    assert second == pytest.approx(first, abs=0.5)
+    cleared = instructions.per_pair(COLUMNS[0], "calloc")
+    assert cleared is not None
+    assert cleared > first > 7  # seven are the loop
