@@ -75,6 +75,8 @@ std::atomic<Queue *> queue{nullptr};
 std::atomic<PyObject *> deliverer{nullptr};
 /* A pending call is on its way. */
 std::atomic<bool> requested{false};
+/* Something happened that nobody was told yet. */
+std::atomic<bool> noted{false};
 
 int run_deliverer(void *) {
     requested.store(false, std::memory_order_seq_cst);
@@ -93,7 +95,7 @@ void on_report(const hf::Report &report) noexcept {
 
 /// The handler lives as long as the process once somebody watched: see report.hpp.
 void install_handler() {
-    static auto handler = hf::on_corruption(&on_report);
+    static const auto handler = hf::on_corruption(&on_report);
     (void)handler;
 }
 
@@ -139,6 +141,7 @@ void call_quietly(nb::callable function, nb::object argument) {
 
 void safe_point::request() noexcept {
     if (deliverer.load(std::memory_order_acquire) == nullptr) return;
+    noted.store(true, std::memory_order_release);
     if (requested.exchange(true, std::memory_order_seq_cst)) return;
     if (Py_AddPendingCall(run_deliverer, nullptr) != 0)
         requested.store(false, std::memory_order_seq_cst); /* the next one asks again */
@@ -151,6 +154,12 @@ void bind_safe_point(nb::module_ &module) {
     module.def("unwatch", &unwatch, "Stops calling at safe points.");
     module.def("take_report", &take_report, "The oldest queued report, or None.");
     module.def("request", &safe_point::request, "Asks for a call at the next safe point.");
+    module.def(
+        "has_noted", [] { return noted.load(std::memory_order_acquire); },
+        "True if something happened that nobody was told yet.");
+    module.def(
+        "noted", [] { noted.store(false, std::memory_order_release); },
+        "Whoever calls this is about to look.");
     module.def("call_quietly", &call_quietly, nb::arg("function"), nb::arg("argument"),
                "Calls; an exception goes to sys.unraisablehook.");
 }

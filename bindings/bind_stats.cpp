@@ -8,6 +8,12 @@
 
 #include <string>
 
+/* Part of libholdfast_malloc.so only: null where it is not loaded. */
+extern "C" {
+__attribute__((weak)) std::size_t hf_python_json(char *buffer, std::size_t size);
+__attribute__((weak)) std::uint64_t hf_python_reclaim(void);
+}
+
 namespace {
 
 nb::list stats_table() {
@@ -18,11 +24,11 @@ nb::list stats_table() {
     return rows;
 }
 
-std::string process_json() {
-    std::string text(hf_process_json(nullptr, 0), '\0');
-    /* Figures grow while we ask: take as much as was announced plus what came since. */
+/// Text of a C writer. Figures grow while we ask: until what is announced fits.
+template <class Write> std::string text_of(Write write) {
+    std::string text(write(nullptr, std::size_t{0}), '\0');
     for (;;) {
-        const std::size_t wanted = hf_process_json(text.data(), text.size() + 1);
+        const std::size_t wanted = write(text.data(), text.size() + 1);
         if (wanted <= text.size()) {
             text.resize(wanted);
             return text;
@@ -31,9 +37,26 @@ std::string process_json() {
     }
 }
 
+std::string process_json() {
+    return text_of(hf_process_json);
+}
+
+std::string python_json() {
+    return hf_python_json != nullptr ? text_of(hf_python_json) : "null";
+}
+
+/// Pools of pymalloc first, which needs the GIL; then everything else, which does not.
+std::uint64_t reclaim_process() {
+    std::uint64_t given = hf_python_reclaim != nullptr ? hf_python_reclaim() : 0;
+    const nb::gil_scoped_release released;
+    return given + hf::reclaim();
+}
+
 } // namespace
 
 void bind_stats(nb::module_ &module) {
     module.def("stats_table", &stats_table, "Rows (name, unit, sentence) of stats.def.");
     module.def("process_json", &process_json, "Everything of the default heap as JSON.");
+    module.def("python_json", &python_json, "How CPython is served, as JSON; null if it is not.");
+    module.def("reclaim", &reclaim_process, "Gives free memory of every heap back. Returns bytes.");
 }

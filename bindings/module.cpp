@@ -10,11 +10,6 @@ bool owns(std::uintptr_t address) {
     return hf_owns(reinterpret_cast<const void *>(address)) != 0;
 }
 
-std::size_t reclaim_process() {
-    const nb::gil_scoped_release released; /* gives pages back to the system: may take a while */
-    return hf::reclaim();
-}
-
 } // namespace
 
 NB_MODULE(_core, module) {
@@ -31,7 +26,6 @@ NB_MODULE(_core, module) {
     module.def(
         "version", [] { return hf_version(); }, "Version of the loaded library.");
     module.def("is_active", &hf::is_active, "True where malloc is this library's.");
-    module.def("reclaim", &reclaim_process, "Gives free memory of every heap back. Returns bytes.");
     module.def(
         "thread_flush", [] { hf_thread_flush(); }, "Empties this thread's cache.");
     module.def("owns", &owns, nb::arg("address"), "True if a heap manages the address.");

@@ -1,0 +1,131 @@
+"""holdfast: a fast, defensive, measurable heap for any Python program.
+
+``holdfast run app.py`` runs a program on it; this module is for programs that want to ask or to own
+heaps themselves. Importing it changes nothing. Everything works with and without the preload;
+`is_active` tells which.
+"""
+
+from __future__ import annotations
+
+from holdfast import _core
+from holdfast.errors import (
+    BusyError,
+    CorruptionError,
+    DoubleFreeError,
+    HoldfastError,
+    InvalidArgumentError,
+    InvalidFreeError,
+    OutOfMemoryError,
+    OverflowedBlockError,
+    UnsupportedError,
+    UseAfterFreeError,
+)
+from holdfast.health import Health, judge
+from holdfast.heap import Buffer, Heap, default_heap
+from holdfast.limits import limit
+from holdfast.options import Option, active_options, all_options
+from holdfast.paths import library, prefix
+from holdfast.report import Report, Watch, on_corruption, policy, recent_reports, report_count
+from holdfast.rss import Breakdown, rss
+from holdfast.safe_point import settle
+from holdfast.stats import Block, ClassStats, Stats, process
+
+__all__ = [
+    "Block",
+    "Breakdown",
+    "Buffer",
+    "BusyError",
+    "ClassStats",
+    "CorruptionError",
+    "DoubleFreeError",
+    "Health",
+    "Heap",
+    "HoldfastError",
+    "InvalidArgumentError",
+    "InvalidFreeError",
+    "Option",
+    "OutOfMemoryError",
+    "OverflowedBlockError",
+    "Report",
+    "Stats",
+    "UnsupportedError",
+    "UseAfterFreeError",
+    "Watch",
+    "active_options",
+    "all_options",
+    "check",
+    "default_heap",
+    "health",
+    "is_active",
+    "library",
+    "limit",
+    "on_corruption",
+    "policy",
+    "prefix",
+    "process",
+    "recent_reports",
+    "reclaim",
+    "report_count",
+    "rss",
+    "stats",
+]
+
+# The modules stats, health and rss are loaded by now: from here on these names are the functions.
+__version__: str = _core.version()
+
+
+def stats() -> Stats:
+    """Get the figures of the process-wide heap; exact at rest.
+
+    Returns
+    -------
+    Stats
+        Of everything `malloc` serves under ``holdfast run``; of the heap's own blocks otherwise.
+    """
+    return default_heap().stats()
+
+
+def health() -> Health:
+    """Tell how the process-wide heap is: pools by state, and a verdict with its reasons."""
+    return judge(stats())
+
+
+def check() -> int:
+    """Verify every block of the process-wide heap; damage is reported.
+
+    Returns
+    -------
+    int
+        Damaged blocks found by this walk.
+
+    Raises
+    ------
+    CorruptionError
+        Damage was found and the policy is ``raise``.
+    """
+    return default_heap().check()
+
+
+def reclaim() -> int:
+    """Give back to the system whatever can be given back, in every heap.
+
+    Caches of the calling thread, empty slabs, free pages, cached large blocks; under
+    ``holdfast run`` also free pymalloc arenas and pools.
+
+    Returns
+    -------
+    int
+        Bytes given back.
+    """
+    given = _core.reclaim()
+    settle()
+    return given
+
+
+def is_active() -> bool:
+    """True in a process whose `malloc` is this library's, as under ``holdfast run``."""
+    return _core.is_active()
+
+
+if active_options()["on_corruption"] == "raise":
+    policy("raise")

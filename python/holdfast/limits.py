@@ -1,0 +1,79 @@
+"""limits.py - a memory budget from within the program, with a callback at the soft limit.
+
+Invariants  a callback runs at a safe point, once per crossing noted, never inside the allocator.
+Talks to    holdfast._core, safe_point.py.   Called by holdfast.limit, Heap.limit.
+Threads     any.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+
+from holdfast import _core, safe_point
+from holdfast.errors import InvalidArgumentError
+from holdfast.options import parse_size
+
+__all__ = ["OnSoft", "limit"]
+
+OnSoft = Callable[[int], object]
+
+_lock = threading.RLock()  # re-entered when a safe point falls inside set_limit
+_watches: tuple[tuple[weakref.ref[_core.Heap], _core.SoftLimit, OnSoft], ...] = ()
+_default = _core.default_heap()
+
+
+def set_limit(
+    heap: _core.Heap, hard: str | int | None, soft: str | int | None, on_soft: OnSoft | None
+) -> None:
+    """Set the limits of one heap; see `limit`."""
+    global _watches
+    hard_bytes, soft_bytes = parse_size(hard), parse_size(soft)
+    if on_soft is not None and not soft_bytes:
+        raise InvalidArgumentError("on_soft needs a soft limit: give soft= as well")
+    if hard_bytes and soft_bytes > hard_bytes:
+        raise InvalidArgumentError("the soft limit is above the hard one")
+    with _lock:
+        watch = None
+        rest = tuple(w for w in _watches if w[0]() not in (None, heap))
+        if on_soft is not None:
+            watch = _core.SoftLimit()
+            rest = (*rest, (weakref.ref(heap), watch, on_soft))
+            safe_point.add_poller(_poll)
+        heap.limit(hard_bytes, soft_bytes, watch)
+        _watches = rest
+
+
+def limit(
+    bytes: str | int | None, *, soft: str | int | None = None, on_soft: OnSoft | None = None
+) -> None:
+    """Give the whole process a memory budget, or take it away.
+
+    Counts what the process-wide heap has mapped: everything `malloc` serves under
+    ``holdfast run``, the heap's own blocks otherwise.
+
+    Parameters
+    ----------
+    bytes : int or str or None
+        Hard limit [bytes]; ``"2G"`` works. Allocations above it fail (`MemoryError`, NULL).
+        None: no limit.
+    soft : int or str, optional
+        Above it, free memory is reclaimed and `on_soft` is told.
+    on_soft : callable, optional
+        Called at a safe point with the bytes mapped at the crossing, once per crossing; what it
+        raises goes to ``sys.unraisablehook``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        A limit is no size, `soft` is above `bytes`, or `on_soft` has no soft limit.
+    """
+    set_limit(_default, bytes, soft, on_soft)
+
+
+def _poll() -> None:
+    for _, watch, on_soft in _watches:
+        crossed = watch.take()
+        if crossed is not None:
+            _core.call_quietly(on_soft, crossed)
