@@ -273,25 +273,35 @@ static bool files_may_be_large(void) {
     return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur >= (rlim_t)64 << 20;
 }
 
-static void report(const char *how) {
-    /* A forked child's heap is mostly its parent's, which the parent checks; without a directory
-     * nobody asked for more, and walking it for each of many short-lived children is not free. */
-    bool wanted = hfi_preload.directory[0] != '\0';
-    if (hf_options_active()->profile != HF_PROFILE_FAST && (wanted || !hfi_preload.forked))
+/* Damage nobody has met so far. A forked child's heap is mostly its parent's, which the parent
+ * checks, and _exit may come from anywhere: both walk the heap only where a report was asked for. */
+static void check(bool asked_for, const char *how) {
+    if (hf_options_active()->profile == HF_PROFILE_FAST) return;
+    if (asked_for || (!hfi_preload.forked && strcmp(how, "_exit") != 0))
         (void)hf_heap_check(hf_heap_default(), NULL);
-    if (!wanted || !files_may_be_large()) return;
-    copy_smaps();
-    write_segments();
-    write_json(how);
+}
+
+static void write_all(const char *how) {
+    struct patience was;
+    patience_begin(&was);
+    if (sigsetjmp(give_up, 0) == 0) {
+        check(true, how);
+        if (files_may_be_large()) {
+            copy_smaps();
+            write_segments();
+            write_json(how);
+        }
+    }
+    patience_end(&was);
 }
 
 void hfi_exit_report(const char *how) {
     int saved = errno;
     if (hfi_preload_is_own_process() && claim(hfi_preload.process)) {
-        struct patience was;
-        patience_begin(&was);
-        if (sigsetjmp(give_up, 0) == 0) report(how);
-        patience_end(&was);
+        if (hfi_preload.directory[0] != '\0')
+            write_all(how);
+        else
+            check(false, how);
         /* SYNC(exit.state): those who wait in claim may go; pairs with the acquire there. */
         atomic_store_explicit(&state, state_of(hfi_preload.process, DONE), memory_order_release);
     }
