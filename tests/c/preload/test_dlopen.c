@@ -5,6 +5,8 @@
 #include "preload_test.h"
 
 #include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
 
 #ifndef PLUGIN
 #error "PLUGIN is the path of the module"
@@ -28,9 +30,33 @@ static void *open_in_thread(void *argument) {
     return argument;
 }
 
+/* Nobody here can throw: one sentence, then abort. */
+static void test_failing_new_without_runtime_says_so(void) {
+    int ends[2];
+    CHECK(pipe(ends) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        dup2(ends[1], 2);
+        void *(*new_form)(size_t) = (void *(*)(size_t))(uintptr_t)library_symbol("_Znwm");
+        if (new_form != NULL) new_form(PTRDIFF_MAX);
+        _exit(0);
+    }
+    close(ends[1]);
+    char text[512] = "";
+    ssize_t got = read(ends[0], text, sizeof text - 1);
+    CHECK(got > 0);
+    CHECK(strstr(text, "no C++ runtime") != NULL);
+    int status = 0;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK(WIFSIGNALED(status));
+    CHECK(WTERMSIG(status) == SIGABRT);
+    close(ends[0]);
+}
+
 int main(void) {
     test_begin(120);
     CHECK(dlsym(RTLD_DEFAULT, "_ZSt17__throw_bad_allocv") == NULL);
+    test_failing_new_without_runtime_says_so();
     for (unsigned i = 0; i < 200; i++)
         open_use_close(i % 2 == 0 ? RTLD_LAZY : RTLD_NOW);
 
