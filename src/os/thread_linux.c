@@ -10,6 +10,7 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -112,16 +113,46 @@ static uint64_t field_number(const char *text, const char *name) {
     return 0;
 }
 
+static uint64_t field_hex(const char *text, const char *name) {
+    const char *at = strstr(text, name);
+    if (at == NULL) return UINT64_MAX;
+    uint64_t value = 0;
+    for (at += strlen(name); *at == ' ' || *at == '\t';) at++;
+    for (;; at++) {
+        if (*at >= '0' && *at <= '9')
+            value = value << 4 | (uint64_t)(*at - '0');
+        else if (*at >= 'a' && *at <= 'f')
+            value = value << 4 | (uint64_t)(*at - 'a' + 10);
+        else
+            return value;
+    }
+}
+
+/* A thread that waits for its vfork child sleeps, but the child runs on its memory. */
+static bool is_vfork_or_clone(const char *text) {
+    long number = 0;
+    for (; *text >= '0' && *text <= '9'; text++) number = number * 10 + (*text - '0');
+#ifdef SYS_vfork
+    if (number == SYS_vfork) return true;
+#endif
+#ifdef SYS_clone3
+    if (number == SYS_clone3) return true;
+#endif
+    return number == SYS_clone;
+}
+
 bool hfi_os_thread_asleep(uint32_t thread, uint64_t *switches_out) {
     int saved = errno;
     char text[2048];
     bool asleep = false;
     /* "running" unless the kernel made sure that the thread is off its processor. */
     if (proc_read(thread, "syscall", text, sizeof text) > 0 && text[0] >= '0' && text[0] <= '9' &&
-        proc_read(thread, "status", text, sizeof text) > 0) {
+        !is_vfork_or_clone(text) && proc_read(thread, "status", text, sizeof text) > 0) {
         *switches_out = field_number(text, "\nvoluntary_ctxt_switches:") +
                         field_number(text, "\nnonvoluntary_ctxt_switches:");
-        asleep = true;
+        /* Asleep inside a signal handler, it may have been interrupted anywhere. A handler runs
+         * with its signal blocked; a thread that blocks caught signals for good looks the same. */
+        asleep = (field_hex(text, "\nSigBlk:") & field_hex(text, "\nSigCgt:")) == 0;
     }
     errno = saved;
     return asleep;
