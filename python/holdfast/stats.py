@@ -50,9 +50,8 @@ class _Figures:
 
     @property
     def fragmentation_external(self) -> float:
-        """Free bytes the heap still holds, as a share of what it holds, 0 to 1."""
-        held = self.bytes_mapped
-        return (self.bytes_cached + self.bytes_free) / held if held else 0.0
+        """Free bytes in slabs and middle pools, as a share of what the heap holds, 0 to 1."""
+        return self.bytes_free / self.bytes_mapped if self.bytes_mapped else 0.0
 
     @property
     def bytes_accounted(self) -> int:
