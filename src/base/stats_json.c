@@ -1,8 +1,8 @@
 /* stats_json.c - the figures of one owner as JSON, with the ratios people ask for.
  *
  *   hit_rate                1 - cache_misses / small_allocs        small allocations that took no lock
- *   internal_fragmentation  slack / (in_use + slack)               of the memory of live blocks
- *   external_fragmentation  free / mapped                          of all memory the owner holds
+ *   fragmentation_internal  slack / (in_use + slack)               of the memory of live blocks
+ *   fragmentation_external  free / mapped                          of all memory the owner holds
  *   account_difference      mapped - (in_use + slack + cached + free + quarantined + meta)
  *   account_ok              the difference is 0; at rest it must be
  * Invariants  a ratio whose denominator is 0 is 0 (hit_rate: 1), never a missing key.
@@ -35,9 +35,9 @@ void hfi_write_stats(hfi_writer *writer, const hf_stats *stats) {
     uint64_t asked = stats->small_allocs;
     uint64_t hits = asked > stats->cache_misses ? asked - stats->cache_misses : 0;
     json_ratio(writer, "hit_rate", asked > 0 ? hits : 1, asked > 0 ? asked : 1);
-    json_ratio(writer, "internal_fragmentation", stats->bytes_slack,
+    json_ratio(writer, "fragmentation_internal", stats->bytes_slack,
                stats->bytes_in_use + stats->bytes_slack);
-    json_ratio(writer, "external_fragmentation", stats->bytes_free, stats->bytes_mapped);
+    json_ratio(writer, "fragmentation_external", stats->bytes_free, stats->bytes_mapped);
     uint64_t sum = stats->bytes_in_use + stats->bytes_slack + stats->bytes_cached +
                    stats->bytes_free + stats->bytes_quarantined + stats->bytes_meta;
     hfi_json_key(writer, "account_difference");
