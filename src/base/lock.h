@@ -34,16 +34,17 @@
 #define HF_EXCLUDES(...)     HF_THREAD_SAFETY(locks_excluded(__VA_ARGS__))
 #define HF_NO_THREAD_SAFETY  HF_THREAD_SAFETY(no_thread_safety_analysis)
 
-/* In the order they are taken. The three tiers never nest, hence one rank; sites is a leaf. */
+/* In the order they are taken. The three tiers never nest, hence one rank; meta is a leaf. */
 typedef enum hfi_rank {
-    HFI_RANK_REGISTRY = 0,
-    HFI_RANK_RECLAIM = 1,
-    HFI_RANK_POOL = 2,
-    HFI_RANK_MIDDLE = 2,
-    HFI_RANK_LARGE = 2,
-    HFI_RANK_SEGMENT = 3,
-    HFI_RANK_META = 4,
-    HFI_RANK_SITES = 5,
+    HFI_RANK_RECLAIM,
+    HFI_RANK_REGISTRY,
+    HFI_RANK_CACHES,
+    HFI_RANK_POOL,
+    HFI_RANK_MIDDLE = HFI_RANK_POOL,
+    HFI_RANK_LARGE = HFI_RANK_POOL,
+    HFI_RANK_SEGMENT,
+    HFI_RANK_SITES,
+    HFI_RANK_META,
     HFI_RANK_COUNT
 } hfi_rank;
 

@@ -1,0 +1,114 @@
+/* block.h - one allocation: payload, slack, trailer.
+ *
+ *   |<------------------ extent ------------------->|
+ *   | payload (size) | pattern | ... | site? | trailer|
+ *
+ * trailer = (payload + note + secret) * MULTIPLIER, and its complement once the block is freed.
+ * note    = slack : 13 | domain : 2 | site : 1, slack = extent - 8 - size (- 8 if a site is kept).
+ * Undoing the product gives `note` back; any damage to the trailer makes it a random 64-bit number,
+ * so one comparison against 16 bits answers "whole?", "live?" and "how long?" at once.
+ * The 8 bytes after the payload hold a pattern (as far as there is slack): an overflow by one byte
+ * hits it. The first 8 bytes of a freed block hold it too: a write after free hits that.
+ * Invariants  decode(seal(note)) == note; decode of a freed or damaged trailer is > NOTE_MAX, but
+ *             for 1 damaged word in 2^48.
+ * Talks to    nothing.   Called by slab, fit's owner, large, shm.
+ * Threads     plain stores: a block belongs to one thread at a time.
+ * Source      canaries after StackGuard (Cowan et al. 1998); a multiplicative code so that slack is
+ *             protected by the same word, at the price of one multiplication. */
+#ifndef HFI_BLOCK_H
+#define HFI_BLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define HFI_TRAILER ((size_t)8)
+#define HFI_SITE_WORD ((size_t)8)
+
+#define HFI_SLACK_MAX 0x1fffu
+#define HFI_DOMAIN_SHIFT 13
+#define HFI_NOTE_SITE 0x8000u
+#define HFI_NOTE_MAX 0xffffu
+
+#define HFI_BLOCK_MULTIPLIER UINT64_C(0x9E3779B97F4A7C15)
+#define HFI_BLOCK_INVERSE UINT64_C(0xF1DE83E19937733D)
+_Static_assert(HFI_BLOCK_MULTIPLIER * HFI_BLOCK_INVERSE == 1, "the product can be undone");
+
+/* Drawn once at start. The pattern's bytes are all different and all >= 0x80: text and zeroes, what
+ * programs overflow with, never look like it. */
+struct hfi_block_secret {
+    uint64_t secret;
+    uint64_t pattern;
+};
+extern struct hfi_block_secret hfi_block_secret;
+
+void hfi_block_secret_start(void);
+
+static inline uint64_t hfi_load64(const void *at) {
+    uint64_t value;
+    memcpy(&value, at, sizeof value);
+    return value;
+}
+
+static inline void hfi_store64(void *at, uint64_t value) {
+    memcpy(at, &value, sizeof value);
+}
+
+/* Where the trailer of a block stands. */
+static inline char *hfi_block_trailer(const void *payload, size_t extent) {
+    return (char *)payload + extent - HFI_TRAILER;
+}
+
+/* The note of a live, whole block; anything above HFI_NOTE_MAX otherwise. */
+static inline uint64_t hfi_block_note(const void *payload, size_t extent) {
+    uint64_t word = hfi_load64(hfi_block_trailer(payload, extent));
+    return word * HFI_BLOCK_INVERSE - hfi_block_secret.secret - (uintptr_t)payload;
+}
+
+/* The note of a freed, whole block; anything above HFI_NOTE_MAX otherwise. */
+static inline uint64_t hfi_block_note_freed(const void *payload, size_t extent) {
+    uint64_t word = ~hfi_load64(hfi_block_trailer(payload, extent));
+    return word * HFI_BLOCK_INVERSE - hfi_block_secret.secret - (uintptr_t)payload;
+}
+
+/* Makes the block live: writes pattern and trailer. `note` carries slack, domain and site flag;
+ * slack must be what note says. */
+static inline void hfi_block_seal(void *payload, size_t extent, size_t size, uint64_t note) {
+    hfi_store64((char *)payload + size, hfi_block_secret.pattern);
+    hfi_store64(hfi_block_trailer(payload, extent),
+                ((uintptr_t)payload + note + hfi_block_secret.secret) * HFI_BLOCK_MULTIPLIER);
+}
+
+static inline void hfi_block_mark_freed(void *payload, size_t extent) {
+    char *at = hfi_block_trailer(payload, extent);
+    hfi_store64(at, ~hfi_load64(at));
+}
+
+/* Makes memory look like a block that was freed: pattern at the start (or all over), freed trailer. */
+static inline void hfi_block_freshen(void *payload, size_t extent, bool fill) {
+    size_t filled = fill ? extent - HFI_TRAILER : 8;
+    for (size_t at = 0; at + 8 <= filled; at += 8)
+        hfi_store64((char *)payload + at, hfi_block_secret.pattern);
+    hfi_store64(hfi_block_trailer(payload, extent),
+                ~(((uintptr_t)payload + hfi_block_secret.secret) * HFI_BLOCK_MULTIPLIER));
+}
+
+/* End of what belongs to the program and its slack: trailer, or site word if one is kept. */
+static inline char *hfi_block_limit(const void *payload, size_t extent, uint64_t note) {
+    return hfi_block_trailer(payload, extent) - ((note & HFI_NOTE_SITE) ? HFI_SITE_WORD : 0);
+}
+
+static inline size_t hfi_block_size(size_t extent, uint64_t note) {
+    return extent - HFI_TRAILER - ((note & HFI_NOTE_SITE) ? HFI_SITE_WORD : 0) -
+           (size_t)(note & HFI_SLACK_MAX);
+}
+
+/* True if the bytes after the payload are as the seal left them. */
+static inline bool hfi_block_pattern_whole(const char *limit, size_t slack) {
+    uint64_t found = hfi_load64(limit - slack) ^ hfi_block_secret.pattern;
+    if (__builtin_expect(found == 0, 1)) return true;
+    return slack < 8 && (slack == 0 || found << (64 - 8 * slack) == 0);
+}
+
+#endif

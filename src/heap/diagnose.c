@@ -1,0 +1,366 @@
+/* diagnose.c - a pointer or a block that is not as it should be: find out why, say it once.
+ *
+ *   address --> whose? --> which block? --> trailer: live, freed, damaged? --> kind, damage, sites
+ *
+ * Runs only after a hot path has seen something wrong, so it takes its time. It reads memory that it
+ * proved to be ours, and never trusts a length it read there.
+ * Talks to    slab, middle, large, sites, base/report.   Called by malloc, tcache, pool, walk.
+ * Threads     any; no locks held. The slab or pool concerned goes out of service before the report
+ *             is emitted, so a handler that allocates cannot meet the damage again. */
+#include <string.h>
+
+#include "base/report.h"
+#include "heap_state.h"
+#include "large.h"
+#include "malloc.h"
+#include "middle.h"
+#include "pool.h"
+#include "sites.h"
+#include "tcache.h"
+
+static void begin(hf_report *report, hf_heap *heap, hf_report_kind kind, const void *address,
+                  const char *found_by) {
+    memset(report, 0, sizeof *report);
+    report->kind = kind;
+    report->address = address;
+    report->found_by = hfi_found_by != NULL ? hfi_found_by : found_by;
+    report->owner = heap == NULL || heap->is_default ? NULL : heap->name;
+    report->heap_id = heap != NULL ? heap->id : 0;
+}
+
+__thread const char *hfi_found_by __attribute__((tls_model("initial-exec")));
+
+static void emit(hf_heap *heap, hf_report *report) {
+    if (report->owner == NULL) report->owner = "default";
+    if (heap != NULL) atomic_fetch_add_explicit(&heap->reports, 1, memory_order_relaxed);
+    hfi_report_emit(report);
+}
+
+static void quarantine(struct hfi_owner *owner) {
+    if (owner == NULL) return;
+    if (owner->kind == HFI_OWNER_SLAB) {
+        struct hfi_slab *slab = (struct hfi_slab *)owner;
+        hfi_pool_quarantine(slab);
+        struct hfi_thread *thread = hfi_thread_current;
+        hf_heap *heap = slab->pool->heap;
+        if (thread != NULL && heap->index < HFI_HEAPS_MAX)
+            hfi_tcache_drop_slab(thread->caches[heap->index], slab, slab->pool->class_index);
+    } else if (owner->kind == HFI_OWNER_MIDDLE) {
+        hfi_middle_quarantine((struct hfi_middle_pool *)owner);
+    } else {
+        hfi_large_quarantine((struct hfi_large *)owner);
+    }
+}
+
+static void describe_block(hf_report *report, const void *block, size_t extent, uint64_t note) {
+    report->block = block;
+    report->class_size = extent;
+    if (note > HFI_NOTE_MAX) return;
+    report->domain = (hf_domain)((note >> HFI_DOMAIN_SHIFT) & 3);
+    size_t kept = HFI_TRAILER + ((note & HFI_NOTE_SITE) ? HFI_SITE_WORD : 0);
+    if ((note & HFI_SLACK_MAX) + kept > extent) return;
+    report->block_size = hfi_block_size(extent, note);
+    if ((note & HFI_NOTE_SITE) == 0) return;
+    uint64_t word = hfi_load64(hfi_block_limit(block, extent, note));
+    hfi_site_text((uint32_t)word, report->site_allocated, sizeof report->site_allocated);
+    hfi_site_text((uint32_t)(word >> 32), report->site_freed, sizeof report->site_freed);
+}
+
+/* Quotes what differs between memory and what should be there. */
+static void describe_damage(hf_report *report, const char *block, size_t offset,
+                            const unsigned char *expected, size_t length) {
+    const unsigned char *found = (const unsigned char *)block + offset;
+    size_t first = 0, last = length;
+    while (first < length && found[first] == expected[first]) first++;
+    while (last > first && found[last - 1] == expected[last - 1]) last--;
+    report->damage_offset = (ptrdiff_t)(offset + first);
+    report->damage_length = last - first;
+    size_t words = length - first < 8 ? length - first : 8;
+    memcpy(&report->expected, expected + first, words);
+    memcpy(&report->found, found + first, words);
+    report->bytes_count =
+        (uint32_t)(last - first < HF_REPORT_BYTES ? last - first : HF_REPORT_BYTES);
+    memcpy(report->bytes, found + first, report->bytes_count);
+}
+
+/* What a whole live block of this size would have from its end on: pattern and trailer. */
+static size_t expected_tail(const char *block, size_t extent, size_t size, uint64_t note,
+                            unsigned char *tail) {
+    size_t length = extent - size;
+    uint64_t trailer =
+        ((uintptr_t)block + note + hfi_block_secret.secret) * HFI_BLOCK_MULTIPLIER;
+    memcpy(tail, block + size, length); /* what lies between is not known: it counts as right */
+    memcpy(tail, &hfi_block_secret.pattern, length < 8 ? length : 8);
+    memcpy(tail + length - HFI_TRAILER, &trailer, HFI_TRAILER);
+    return length;
+}
+
+/* The trailer is gone; which size fits best what is left of pattern and trailer? */
+static bool guess_size(const char *block, size_t extent, size_t *size_out, uint64_t *note_out) {
+    unsigned best = 0;
+    size_t most = extent - HFI_TRAILER < HFI_SLACK_MAX ? extent - HFI_TRAILER : HFI_SLACK_MAX;
+    uint64_t found = hfi_load64(hfi_block_trailer(block, extent));
+    for (unsigned domain = 0; domain < 4; domain++) {
+        for (size_t slack = 0; slack <= most; slack++) {
+            uint64_t note = slack | (uint64_t)domain << HFI_DOMAIN_SHIFT;
+            uint64_t whole =
+                ((uintptr_t)block + note + hfi_block_secret.secret) * HFI_BLOCK_MULTIPLIER;
+            uint64_t differs = whole ^ found;
+            unsigned score = 0;
+            for (unsigned byte = 0; byte < 8; byte++) score += ((differs >> (8 * byte)) & 0xff) == 0;
+            size_t size = extent - HFI_TRAILER - slack, shown = slack < 8 ? slack : 8;
+            const unsigned char *pattern = (const unsigned char *)&hfi_block_secret.pattern;
+            for (size_t i = 0; i < shown; i++)
+                score += (unsigned char)block[size + i] == pattern[i] ? 1 : 0;
+            if (score <= best) continue;
+            best = score;
+            *size_out = size;
+            *note_out = note;
+        }
+    }
+    return best >= 4; /* four bytes by chance: one in 2^32, times the candidates */
+}
+
+/* A block that should be live is damaged. */
+static void report_damaged(hf_heap *heap, const char *block, size_t extent, struct hfi_owner *owner,
+                           const char *found_by) {
+    hf_report report;
+    unsigned char tail[HFI_SLACK_MAX + 3 * HFI_TRAILER];
+    begin(&report, heap, HF_REPORT_OVERFLOW, block, found_by);
+    uint64_t note = hfi_block_note(block, extent);
+    size_t size = 0;
+    bool trailer_whole = note <= HFI_NOTE_MAX;
+    bool known = trailer_whole || guess_size(block, extent, &size, &note);
+    if (trailer_whole) size = hfi_block_size(extent, note);
+    if (known) {
+        describe_block(&report, block, extent, note);
+        report.block_size = size;
+        size_t length = expected_tail(block, extent, size, note, tail);
+        if (length > sizeof tail) length = sizeof tail;
+        describe_damage(&report, block, size, tail, length);
+        /* Damage that skips the pattern and hits the trailer came from behind, going down. */
+        if (!trailer_whole && extent - HFI_TRAILER - size > 0 &&
+            report.damage_offset >= (ptrdiff_t)(extent - HFI_TRAILER))
+            report.kind = HF_REPORT_UNDERFLOW;
+        if (report.kind == HF_REPORT_UNDERFLOW && owner != NULL && owner->kind == HFI_OWNER_SLAB)
+            report.address = block + extent;
+    } else {
+        report.block = block;
+        report.class_size = extent;
+        report.damage_offset = (ptrdiff_t)(extent - HFI_TRAILER);
+        report.damage_length = HFI_TRAILER;
+        report.found = hfi_load64(hfi_block_trailer(block, extent));
+        report.bytes_count = HFI_TRAILER;
+        memcpy(report.bytes, hfi_block_trailer(block, extent), HFI_TRAILER);
+    }
+    quarantine(owner);
+    emit(heap, &report);
+}
+
+static void report_plain(hf_heap *heap, hf_report_kind kind, const void *address, const void *block,
+                         size_t extent, uint64_t note, const char *found_by) {
+    hf_report report;
+    begin(&report, heap, kind, address, found_by);
+    if (block != NULL) describe_block(&report, block, extent, note);
+    emit(heap, &report);
+}
+
+/* --- by owner ------------------------------------------------------------------------------- */
+
+static void diagnose_small(struct hfi_slab *slab, const char *address, const char *found_by) {
+    hf_heap *heap = slab->pool->heap;
+    uint32_t index = hfi_slab_index(slab, address);
+    if (index == UINT32_MAX) {
+        report_plain(heap, HF_REPORT_INVALID_FREE, address, NULL, 0, 0, found_by);
+        return;
+    }
+    const char *block = hfi_slab_block(slab, index);
+    size_t extent = slab->block_size;
+    uint64_t live = heap->trailer ? hfi_block_note(block, extent) : HFI_NOTE_MAX + 1;
+    uint64_t freed = heap->trailer ? hfi_block_note_freed(block, extent) : HFI_NOTE_MAX + 1;
+    bool never = index >= slab->fresh;
+    if (address != block) {
+        bool inside = !never && live <= HFI_NOTE_MAX;
+        report_plain(heap, inside || !heap->trailer ? HF_REPORT_INTERIOR_FREE : HF_REPORT_INVALID_FREE,
+                     address, block, extent, inside ? live : HFI_NOTE_MAX + 1, found_by);
+    } else if (never) {
+        report_plain(heap, HF_REPORT_INVALID_FREE, address, NULL, 0, 0, found_by);
+    } else if (!heap->trailer || freed <= HFI_NOTE_MAX || hfi_slab_has(slab, index)) {
+        report_plain(heap, HF_REPORT_DOUBLE_FREE, address, block, extent, freed, found_by);
+    } else {
+        report_damaged(heap, block, extent, &slab->owner, found_by);
+    }
+}
+
+static void diagnose_middle(struct hfi_middle_pool *pool, const char *address, const char *found_by) {
+    hf_heap *heap = pool->heap;
+    void *payload = NULL;
+    size_t extent = 0;
+    hf_report report;
+    enum hfi_middle_where where = hfi_middle_find(pool, address, &payload, &extent);
+    uint64_t live = payload != NULL && heap->trailer ? hfi_block_note(payload, extent) : 0;
+    switch (where) {
+    case HFI_MIDDLE_FREE: {
+        /* The header outlives the block until its page is reused or given back. */
+        bool was_block = hfi_middle_header_whole(address);
+        report_plain(heap, was_block ? HF_REPORT_DOUBLE_FREE : HF_REPORT_INVALID_FREE, address,
+                     was_block ? address : NULL, 0, HFI_NOTE_MAX + 1, found_by);
+        break;
+    }
+    case HFI_MIDDLE_INSIDE:
+        report_plain(heap, HF_REPORT_INTERIOR_FREE, address, payload, extent, live, found_by);
+        break;
+    case HFI_MIDDLE_DAMAGED:
+        begin(&report, heap, HF_REPORT_UNDERFLOW, address, found_by);
+        describe_block(&report, payload, extent, live);
+        hfi_middle_header_damage(payload, &report.damage_offset, &report.damage_length,
+                                 &report.expected, &report.found);
+        report.bytes_count = (uint32_t)(report.damage_length < 16 ? report.damage_length : 16);
+        memcpy(report.bytes, (const char *)payload + report.damage_offset, report.bytes_count);
+        hfi_middle_quarantine(pool);
+        emit(heap, &report);
+        break;
+    case HFI_MIDDLE_START:
+        report_damaged(heap, payload, extent, &pool->owner, found_by);
+        break;
+    }
+}
+
+static void diagnose_large(struct hfi_large *large, const char *address, const char *found_by) {
+    hf_heap *heap = large->heap;
+    bool live = large->state == HFI_LARGE_LIVE;
+    uint64_t note = live && heap->trailer ? hfi_block_note(large->payload, large->extent)
+                                          : HFI_NOTE_MAX + 1;
+    if (!live)
+        report_plain(heap, address == large->payload ? HF_REPORT_DOUBLE_FREE : HF_REPORT_INVALID_FREE,
+                     address, address == large->payload ? address : NULL, large->extent,
+                     HFI_NOTE_MAX + 1, found_by);
+    else if (address != large->payload)
+        report_plain(heap, HF_REPORT_INTERIOR_FREE, address, large->payload, large->extent, note,
+                     found_by);
+    else
+        report_damaged(heap, large->payload, large->extent, &large->owner, found_by);
+}
+
+void hfi_diagnose(hf_heap *heap, const void *address, int domain, const char *found_by) {
+    (void)domain;
+    struct hfi_owner *owner = hfi_pagemap_owner(address);
+    if (owner == NULL)
+        report_plain(heap != NULL ? heap : &hfi_default_heap, HF_REPORT_INVALID_FREE, address, NULL, 0,
+                     0, found_by);
+    else if (owner->kind == HFI_OWNER_SLAB)
+        diagnose_small((struct hfi_slab *)owner, address, found_by);
+    else if (owner->kind == HFI_OWNER_MIDDLE)
+        diagnose_middle((struct hfi_middle_pool *)owner, address, found_by);
+    else
+        diagnose_large((struct hfi_large *)owner, address, found_by);
+}
+
+/* --- single findings ------------------------------------------------------------------------- */
+
+static void report_live(hf_heap *heap, hf_report_kind kind, const void *block, const char *found_by,
+                        hf_report *report) {
+    struct hfi_live live;
+    begin(report, heap, kind, block, found_by);
+    if (hfi_resolve(block, &live)) {
+        describe_block(report, block, live.extent, live.note);
+        report->block_size = live.size;
+    }
+}
+
+void hfi_report_domain(hf_heap *heap, const void *block, int domain, int freed_as, const char *found_by) {
+    hf_report report;
+    report_live(heap, HF_REPORT_DOMAIN_MISMATCH, block, found_by, &report);
+    report.domain = (hf_domain)domain;
+    report.freed_as = (hf_domain)freed_as;
+    emit(heap, &report);
+}
+
+void hfi_report_size(hf_heap *heap, const void *block, size_t given, const char *found_by) {
+    hf_report report;
+    report_live(heap, HF_REPORT_SIZE_MISMATCH, block, found_by, &report);
+    report.given_size = given;
+    emit(heap, &report);
+}
+
+void hfi_report_foreign(hf_heap *heap, const void *block, const char *found_by) {
+    hf_report report;
+    report_live(heap, HF_REPORT_FOREIGN_FREE, block, found_by, &report);
+    emit(heap, &report);
+}
+
+void hfi_report_double_free(hf_heap *heap, const void *block, size_t extent, const char *found_by) {
+    report_plain(heap, HF_REPORT_DOUBLE_FREE, block, block, extent,
+                 heap->trailer ? hfi_block_note_freed(block, extent) : HFI_NOTE_MAX + 1, found_by);
+}
+
+void hfi_report_written(hf_heap *heap, const void *block, size_t extent, const char *found_by) {
+    hf_report report;
+    begin(&report, heap, HF_REPORT_USE_AFTER_FREE, block, found_by);
+    uint64_t note = hfi_block_note_freed(block, extent);
+    describe_block(&report, block, extent, note);
+    size_t kept = HFI_TRAILER + (note <= HFI_NOTE_MAX && (note & HFI_NOTE_SITE) ? HFI_SITE_WORD : 0);
+    size_t words = heap->fill ? (extent - kept) / 8 : 1;
+    const char *at = block;
+    size_t first = 0;
+    while (first < words && hfi_load64(at + 8 * first) == hfi_block_secret.pattern) first++;
+    if (first < words) {
+        describe_damage(&report, block, first * 8, (const unsigned char *)&hfi_block_secret.pattern, 8);
+    } else { /* the payload is whole, so it was the trailer */
+        report.damage_offset = (ptrdiff_t)(extent - HFI_TRAILER);
+        report.damage_length = HFI_TRAILER;
+        report.found = hfi_load64(hfi_block_trailer(block, extent));
+    }
+    quarantine(hfi_pagemap_owner(block));
+    emit(heap, &report);
+}
+
+bool hfi_verify_before(hf_heap *heap, const void *block, size_t extent, const char *found_by) {
+    struct hfi_slab *slab = (struct hfi_slab *)hfi_pagemap_owner(block);
+    uint32_t index = hfi_slab_index(slab, block);
+    if (slab->lead == 0 && index == 0) return true;
+    const char *before = (const char *)block - extent;
+    if (hfi_block_note(before, extent) <= HFI_NOTE_MAX) return true;
+    if (hfi_block_note_freed(before, extent) <= HFI_NOTE_MAX) return true;
+    uint64_t word = hfi_load64(hfi_block_trailer(before, extent));
+    /* Never handed out, or its page was given back. */
+    if (index > 0 && (index - 1 >= slab->fresh || (slab->purged && word == 0))) return true;
+    /* Overwritten all the way from its own end: that block's overflow, found when it is freed. */
+    size_t size;
+    uint64_t note;
+    bool known = index > 0 && guess_size(before, extent, &size, &note);
+    if (known && extent - HFI_TRAILER - size > 0 &&
+        !hfi_block_pattern_whole(hfi_block_trailer(before, extent), extent - HFI_TRAILER - size))
+        return true;
+    hf_report report;
+    begin(&report, heap, HF_REPORT_UNDERFLOW, block, found_by);
+    uint64_t own = hfi_block_note(block, extent);
+    describe_block(&report, block, extent, own <= HFI_NOTE_MAX ? own : hfi_block_note_freed(block, extent));
+    report.damage_offset = -(ptrdiff_t)HFI_TRAILER;
+    report.damage_length = HFI_TRAILER;
+    report.found = word;
+    if (known || index == 0) {
+        uint64_t whole = ((uintptr_t)before + (index == 0 ? 0 : note) + hfi_block_secret.secret) *
+                         HFI_BLOCK_MULTIPLIER;
+        describe_damage(&report, before, extent - HFI_TRAILER, (const unsigned char *)&whole, 8);
+        report.damage_offset -= (ptrdiff_t)extent;
+    } else {
+        report.bytes_count = HFI_TRAILER;
+        memcpy(report.bytes, hfi_block_trailer(before, extent), HFI_TRAILER);
+    }
+    quarantine(&slab->owner);
+    emit(heap, &report);
+    return false;
+}
+
+bool hfi_verify_freed(hf_heap *heap, const void *block, size_t extent, const char *found_by) {
+    struct hfi_slab *slab = (struct hfi_slab *)hfi_pagemap_owner(block);
+    if (slab->state == HFI_SLAB_QUARANTINED) return true; /* the pool keeps it out */
+    bool whole = hfi_load64(block) == hfi_block_secret.pattern &&
+                 hfi_block_note_freed(block, extent) <= HFI_NOTE_MAX;
+    if (!whole && !(slab->purged && hfi_load64(block) == 0)) {
+        hfi_report_written(heap, block, extent, found_by);
+        return false;
+    }
+    return hfi_verify_before(heap, block, extent, found_by);
+}

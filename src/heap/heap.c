@@ -1,0 +1,340 @@
+/* heap.c - heaps come and go; the library starts; limits; fork.
+ * Contract    see heap_state.h and holdfast/heap.h.
+ * Invariants  the default heap exists from start to the end of the process.
+ * Talks to    every file of this folder.   Called by api.c, hot.c, preload.
+ * Threads     start runs once, others wait for it; the registry lock guards the lists.
+ * Fails with  false from start: the machine has no address space left; then malloc says ENOMEM. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/options.h"
+#include "base/report.h"
+#include "heap_state.h"
+#include "hot.h"
+#include "large.h"
+#include "middle.h"
+#include "pool.h"
+#include "reclaim.h"
+#include "sites.h"
+#include "tcache.h"
+
+struct hf_heap hfi_default_heap = {.name = "default", .is_default = true, .node = -1};
+hfi_lock hfi_registry_lock = HFI_LOCK_INIT(HFI_RANK_REGISTRY);
+hf_heap *hfi_heaps;
+struct hfi_thread *hfi_threads;
+
+static _Atomic uint32_t start_state; /* 0 not begun, 1 under way, 2 done, 3 failed */
+static _Atomic uint32_t libc_ready;
+static uint64_t heaps_made = 1;                 /* guarded by: registry lock */
+static uint64_t index_used[HFI_HEAPS_MAX / 64]; /* guarded by: registry lock */
+
+/* --- start ---------------------------------------------------------------------------------- */
+
+static bool heap_init(hf_heap *heap) {
+    unsigned nodes = heap->node >= 0 ? 1 : hfi_os_node_count();
+    heap->node_count = nodes < HFI_NODES_MAX ? nodes : HFI_NODES_MAX;
+    heap->trailer = heap->options.profile != HF_PROFILE_FAST;
+    heap->fill = heap->options.profile >= HF_PROFILE_HARDENED;
+    heap->all_sites = heap->options.sites == HF_SITES_ALL;
+    if (heap->options.profile == HF_PROFILE_DEBUG && heap->options.guard_every == 0)
+        heap->options.guard_every = 1000;
+    atomic_store(&heap->limit_hard, heap->options.limit);
+    atomic_store(&heap->limit_soft, heap->options.limit_soft);
+    hfi_lock_init(&heap->caches_lock, HFI_RANK_CACHES);
+    heap->middle = hfi_middle_make(heap);
+    heap->large = hfi_large_make(heap);
+    heap->pools = hfi_pools_make(heap, heap->node_count);
+    return heap->middle != NULL && heap->large != NULL && heap->pools != NULL;
+}
+
+/* The environment when libc has not set environ yet: the kernel's copy. */
+static char **environment_early(char *text, size_t size, char **list, size_t count) {
+    int file = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/environ", O_RDONLY | O_CLOEXEC, 0);
+    size_t length = 0, found = 0;
+    if (file < 0) return NULL;
+    while (length + 1 < size) {
+        long got = syscall(SYS_read, file, text + length, size - 1 - length);
+        if (got <= 0) break;
+        length += (size_t)got;
+    }
+    syscall(SYS_close, file);
+    text[length] = '\0';
+    for (char *at = text; at < text + length && found + 1 < count; at += strlen(at) + 1)
+        if (strncmp(at, "HOLDFAST_", 9) == 0) list[found++] = at;
+    list[found] = NULL;
+    return list;
+}
+
+static void options_read(hf_options *options) {
+    static char text[32768];
+    char *list[64];
+    /* A program that runs with rights its caller lacks takes no orders from its caller. */
+    if (getauxval(AT_SECURE) != 0)
+        hf_options_init(options);
+    else
+        hfi_options_from_environment(options, environ != NULL ? environ
+                                                              : environment_early(text, sizeof text, list, 64));
+}
+
+static void lock_any(hfi_lock *lock) HF_NO_THREAD_SAFETY {
+    hfi_lock_acquire_peer(lock);
+}
+
+static void unlock_any(hfi_lock *lock) HF_NO_THREAD_SAFETY {
+    hfi_lock_release(lock);
+}
+
+static void reinit_any(hfi_lock *lock) {
+    hfi_lock_reinit(lock);
+}
+
+/* Every lock of the heaps, in rank order. */
+static void fork_locks(void (*act)(hfi_lock *)) {
+    for (hf_heap *heap = hfi_heaps; heap != NULL; heap = heap->next) {
+        act(&heap->caches_lock);
+        hfi_middle_fork(heap, act, true);
+    }
+    for (hf_heap *heap = hfi_heaps; heap != NULL; heap = heap->next) {
+        for (unsigned i = 0; i < heap->node_count * HFI_CLASS_COUNT; i++)
+            if (i % HFI_CLASS_COUNT != 0) act(&heap->pools[i].lock);
+        hfi_middle_fork(heap, act, false);
+        hfi_large_fork(heap, act);
+    }
+}
+
+static void fork_prepare(void) {
+    hfi_reclaim_fork_prepare();
+    hfi_lock_acquire(&hfi_registry_lock);
+    fork_locks(lock_any);
+    hfi_segment_fork_prepare();
+    hfi_sites_fork_prepare();
+    hfi_meta_fork_prepare();
+}
+
+static void fork_parent(void) {
+    hfi_meta_fork_parent();
+    hfi_sites_fork_parent();
+    hfi_segment_fork_parent();
+    fork_locks(unlock_any);
+    hfi_lock_release(&hfi_registry_lock);
+    hfi_reclaim_fork_parent();
+}
+
+static void fork_child(void) {
+    hfi_locks_forget();
+    hfi_meta_fork_child();
+    hfi_sites_fork_child();
+    hfi_segment_fork_child();
+    fork_locks(reinit_any);
+    hfi_lock_reinit(&hfi_registry_lock);
+    hfi_reclaim_fork_child();
+    hfi_report_fork_child();
+    hfi_thread_fork_child();
+}
+
+static bool start_once(void) {
+    hf_heap *heap = &hfi_default_heap;
+    int saved = errno;
+    options_read(&heap->options);
+    hfi_options_freeze(&heap->options);
+    hfi_os_fail_after(heap->options.fail_os_call);
+    hfi_os_numa_start((unsigned)heap->options.nodes);
+    hfi_block_secret_start();
+    hfi_meta_start(heap->options.profile >= HF_PROFILE_HARDENED);
+    hfi_sites_start();
+    unsigned shards = hfi_os_cpu_count(), nodes = hfi_os_node_count();
+    if (shards < nodes) shards = nodes;
+    bool whole = hfi_segment_start(shards) == 0 && hfi_pagemap_start() == 0 && heap_init(heap);
+    if (whole) {
+        heap->id = 1;
+        index_used[0] = 1;
+        hfi_heaps = heap;
+        hfi_hot_start(heap);
+    }
+    errno = saved;
+    return whole;
+}
+
+bool hfi_start(void) {
+    uint32_t state = atomic_load_explicit(&start_state, memory_order_acquire);
+    if (hfi_likely(state == 2)) return true;
+    if (state == 3) return false;
+    uint32_t none = 0;
+    if (atomic_compare_exchange_strong(&start_state, &none, 1)) {
+        bool whole = start_once();
+        atomic_store_explicit(&start_state, whole ? 2 : 3, memory_order_release);
+        hfi_os_futex_wake(&start_state, INT32_MAX);
+        return whole;
+    }
+    while (atomic_load_explicit(&start_state, memory_order_acquire) == 1)
+        hfi_os_futex_wait(&start_state, 1, 0);
+    return atomic_load_explicit(&start_state, memory_order_acquire) == 2;
+}
+
+/* Runs when libc is up: before this point nobody forks and no thread ends. */
+__attribute__((constructor)) static void libc_is_ready(void) {
+    if (!hfi_start()) return;
+    hfi_tcache_start();
+    (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
+    atomic_store(&libc_ready, 1);
+}
+
+bool hfi_start_threads_allowed(void) {
+    return atomic_load_explicit(&libc_ready, memory_order_relaxed) != 0;
+}
+
+hf_heap *hfi_heap_first(void) {
+    hfi_lock_acquire(&hfi_registry_lock);
+    hf_heap *heap = hfi_heaps;
+    hfi_lock_release(&hfi_registry_lock);
+    return heap;
+}
+
+/* --- limits --------------------------------------------------------------------------------- */
+
+bool hfi_heap_charge(hf_heap *heap, size_t bytes) {
+    uint64_t mapped = atomic_fetch_add_explicit(&heap->mapped, bytes, memory_order_relaxed) + bytes;
+    uint64_t hard = atomic_load_explicit(&heap->limit_hard, memory_order_relaxed);
+    if (hfi_unlikely(hard != 0 && mapped > hard)) {
+        atomic_fetch_sub_explicit(&heap->mapped, bytes, memory_order_relaxed);
+        atomic_fetch_add_explicit(&heap->limit_hits, 1, memory_order_relaxed);
+        return false;
+    }
+    uint64_t soft = atomic_load_explicit(&heap->limit_soft, memory_order_relaxed);
+    if (hfi_unlikely(soft != 0 && mapped > soft && mapped - bytes <= soft))
+        atomic_store_explicit(&heap->soft_crossed, 1, memory_order_relaxed);
+    uint64_t peak = atomic_load_explicit(&heap->mapped_peak, memory_order_relaxed);
+    while (mapped > peak && !atomic_compare_exchange_weak_explicit(
+                                &heap->mapped_peak, &peak, mapped, memory_order_relaxed, memory_order_relaxed)) {
+    }
+    return true;
+}
+
+void hfi_heap_discharge(hf_heap *heap, size_t bytes) {
+    atomic_fetch_sub_explicit(&heap->mapped, bytes, memory_order_relaxed);
+}
+
+void hfi_heap_soft_limit(hf_heap *heap) {
+    if (hfi_likely(atomic_load_explicit(&heap->soft_crossed, memory_order_relaxed) == 0)) return;
+    if (atomic_exchange(&heap->soft_crossed, 0) == 0) return;
+    bool more = false;
+    (void)hfi_reclaim_pass(true, heap, &more);
+    hf_limit_callback callback = heap->soft_callback;
+    if (callback != NULL) callback(heap, atomic_load(&heap->mapped), heap->soft_context);
+}
+
+void *hfi_heap_failed(hf_heap *heap, struct hfi_tcache *tc) {
+    (void)tc;
+    atomic_fetch_add_explicit(&heap->failures, 1, memory_order_relaxed);
+    errno = ENOMEM;
+    return NULL;
+}
+
+hf_status hf_heap_limit(hf_heap *heap, uint64_t hard, uint64_t soft, hf_limit_callback callback,
+                        void *context) {
+    if (heap == NULL || (hard != 0 && soft > hard)) return HF_E_INVALID;
+    if (!hfi_start()) return HF_E_NO_MEMORY;
+    heap->soft_callback = NULL;
+    heap->soft_context = context;
+    heap->soft_callback = callback;
+    atomic_store(&heap->limit_hard, hard);
+    atomic_store(&heap->limit_soft, soft);
+    uint64_t mapped = atomic_load(&heap->mapped);
+    if (soft != 0 && mapped > soft) {
+        atomic_store(&heap->soft_crossed, 1);
+        hfi_heap_soft_limit(heap);
+    }
+    return HF_OK;
+}
+
+/* --- heaps ---------------------------------------------------------------------------------- */
+
+hf_heap *hf_heap_default(void) {
+    return hfi_start() ? &hfi_default_heap : NULL;
+}
+
+hf_status hf_heap_create(const hf_options *options, const char *name, int node, hf_heap **heap_out) {
+    if (heap_out == NULL) return HF_E_INVALID;
+    if (!hfi_start()) return HF_E_NO_MEMORY;
+    if (node < -1 || node >= (int)hfi_os_node_count()) return HF_E_INVALID;
+    if (options != NULL) {
+        if (options->struct_size != sizeof *options) return HF_E_INVALID;
+        hf_status status = hf_options_check(options, NULL, 0);
+        if (status != HF_OK) return status;
+    }
+    hf_heap *heap = hfi_meta_alloc(sizeof *heap);
+    if (heap == NULL) return HF_E_NO_MEMORY;
+    heap->options = options != NULL ? *options : hfi_default_heap.options;
+    if (options == NULL) heap->options.limit = heap->options.limit_soft = 0;
+    heap->node = node;
+    strncpy(heap->name, name != NULL ? name : "heap", sizeof heap->name - 1);
+    hfi_lock_acquire(&hfi_registry_lock);
+    heap->id = ++heaps_made;
+    heap->index = HFI_HEAPS_MAX;
+    for (unsigned i = 0; i < HFI_HEAPS_MAX; i++) {
+        if ((index_used[i / 64] >> (i % 64)) & 1) continue;
+        index_used[i / 64] |= UINT64_C(1) << (i % 64);
+        heap->index = i;
+        break;
+    }
+    hfi_lock_release(&hfi_registry_lock);
+    bool whole = heap_init(heap);
+    hfi_lock_acquire(&hfi_registry_lock);
+    if (whole) {
+        heap->next = hfi_heaps;
+        hfi_heaps = heap;
+    } else if (heap->index < HFI_HEAPS_MAX) {
+        index_used[heap->index / 64] &= ~(UINT64_C(1) << (heap->index % 64));
+    }
+    hfi_lock_release(&hfi_registry_lock);
+    if (!whole) {
+        if (heap->pools != NULL) hfi_pools_destroy(heap);
+        if (heap->middle != NULL) hfi_middle_destroy(heap);
+        if (heap->large != NULL) hfi_large_destroy(heap);
+        hfi_meta_free(heap, sizeof *heap);
+        return HF_E_NO_MEMORY;
+    }
+    *heap_out = heap;
+    return HF_OK;
+}
+
+hf_status hf_heap_destroy(hf_heap *heap) {
+    if (heap == NULL || heap == &hfi_default_heap) return HF_E_INVALID;
+    bool found = false;
+    hfi_reclaim_lock_heaps();
+    hfi_lock_acquire(&hfi_registry_lock);
+    for (hf_heap **at = &hfi_heaps; *at != NULL; at = &(*at)->next) {
+        if (*at != heap) continue;
+        *at = heap->next;
+        found = true;
+        break;
+    }
+    hfi_lock_release(&hfi_registry_lock);
+    hfi_reclaim_unlock_heaps();
+    if (!found) return HF_E_INVALID;
+    hfi_tcache_forget_heap(heap);
+    hfi_large_destroy(heap);
+    hfi_middle_destroy(heap);
+    hfi_pools_destroy(heap);
+    hfi_lock_acquire(&hfi_registry_lock);
+    if (heap->index < HFI_HEAPS_MAX)
+        index_used[heap->index / 64] &= ~(UINT64_C(1) << (heap->index % 64));
+    hfi_lock_release(&hfi_registry_lock);
+    hfi_meta_free(heap, sizeof *heap);
+    hfi_reclaim_wake();
+    return HF_OK;
+}
+
+uint64_t hf_heap_id(const hf_heap *heap) {
+    return heap != NULL ? heap->id : 0;
+}
+
+const char *hf_heap_name(const hf_heap *heap) {
+    return heap != NULL ? heap->name : "";
+}

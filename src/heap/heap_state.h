@@ -1,0 +1,50 @@
+/* heap_state.h - what the whole process shares: start, the registry of heaps and threads, limits.
+ * Threads     registry lock, rank REGISTRY, guards the lists of heaps and threads.
+ * Called by   every file of this folder. */
+#ifndef HFI_HEAP_STATE_H
+#define HFI_HEAP_STATE_H
+
+#include "types.h"
+
+extern struct hf_heap hfi_default_heap;
+extern hfi_lock hfi_registry_lock;
+extern hf_heap *hfi_heaps;            /* guarded by: registry lock */
+extern struct hfi_thread *hfi_threads; /* guarded by: registry lock */
+
+/* Brings the library up; idempotent, callable from any thread, from malloc itself. False if the
+ * machine gives us no address space. */
+bool hfi_start(void);
+
+/* False until libc is ready for pthread_create: then serial steps in for the thread. */
+bool hfi_start_threads_allowed(void);
+/* Newest heap; follow ->next. */
+hf_heap *hfi_heap_first(void);
+
+/* Counts bytes about to be mapped against the limits. False: refused. */
+bool hfi_heap_charge(hf_heap *heap, size_t bytes);
+void hfi_heap_discharge(hf_heap *heap, size_t bytes);
+/* Runs the soft-limit callback if the limit was crossed since the last call. No locks held. */
+void hfi_heap_soft_limit(hf_heap *heap);
+
+/* An allocation failed: counts, sets errno, returns NULL. */
+void *hfi_heap_failed(hf_heap *heap, struct hfi_tcache *tc);
+
+/* What found_by says while a walk is under way ("check", "exit"); NULL otherwise. */
+extern __thread const char *hfi_found_by __attribute__((tls_model("initial-exec")));
+
+/* diagnose.c: something is wrong with `address`, which was given to `found_by`. Finds out what,
+ * reports once, quarantines what is damaged. `domain` is that of the caller. */
+void hfi_diagnose(hf_heap *heap, const void *address, int domain, const char *found_by);
+void hfi_report_domain(hf_heap *heap, const void *block, int domain, int freed_as, const char *found_by);
+void hfi_report_double_free(hf_heap *heap, const void *block, size_t extent, const char *found_by);
+void hfi_report_size(hf_heap *heap, const void *block, size_t given, const char *found_by);
+void hfi_report_foreign(hf_heap *heap, const void *block, const char *found_by);
+/* A freed small block does not hold what it held when it was freed. */
+void hfi_report_written(hf_heap *heap, const void *block, size_t extent, const char *found_by);
+/* The trailer of the block before this one is whole (or there is none). False: reported. */
+bool hfi_verify_before(hf_heap *heap, const void *block, size_t extent, const char *found_by);
+/* Verifies a freed small block at flush or walk: the pattern, its trailer, the trailer before it.
+ * False if something was reported. */
+bool hfi_verify_freed(hf_heap *heap, const void *block, size_t extent, const char *found_by);
+
+#endif

@@ -1,0 +1,17 @@
+/* hooks.h - how other owners of memory (the CPython arenas) join the decay.
+ * Threads     hooks are added at start and never removed; they run on the reclaim thread, or on the
+ *             thread that asked for a forced pass, without heap locks but under the reclaim lock. */
+#ifndef HFI_HOOKS_H
+#define HFI_HOOKS_H
+
+#include <stdint.h>
+
+/* Gives back what has been unused for the decay time (everything, if `force`); returns the bytes.
+ * Calls hfi_reclaim_wake itself when something is left to decay. */
+typedef uint64_t (*hfi_reclaim_hook)(uint64_t now_ns, int force);
+/* At most 8; more are ignored. */
+void hfi_reclaim_hook_add(hfi_reclaim_hook hook);
+/* There is something to decay: makes sure a tick comes. Callable from anywhere, cheap. */
+void hfi_reclaim_wake(void);
+
+#endif

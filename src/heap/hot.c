@@ -1,0 +1,307 @@
+/* hot.c - malloc and free of the default heap, as few instructions as the profile allows.
+ *
+ *   fast      pop; push.
+ *   checked   pop, head still as freed? seal; trailer whole and live? pattern whole? mark, push.
+ *   general   hardened, debug, all sites: everything through malloc.c.
+ *
+ * Invariants  a path that meets anything unusual (no cache, empty or full magazine, odd size, a
+ *             pointer that is not a healthy small block) tail-calls malloc.c, which decides.
+ * Talks to    tcache, pagemap, block; malloc.c for the rest.   Called through hfi_dispatch.
+ * Threads     any.
+ * Figures     benchmarks/instructions.py: instructions per malloc and free, loop included. */
+#include "hot.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "dispatch.h"
+#include "heap_state.h"
+#include "malloc.h"
+#include "tcache.h"
+
+#define HOT __attribute__((hot, aligned(64)))
+#define COLD __attribute__((noinline, cold))
+
+/* --- shared --------------------------------------------------------------------------------- */
+
+static COLD void *malloc_cold(size_t size) {
+    return hfi_alloc(&hfi_default_heap, size, 16, HF_DOMAIN_LIBC, false);
+}
+
+static COLD void free_cold(void *block) {
+    hfi_free(NULL, block, HF_DOMAIN_LIBC, SIZE_MAX);
+}
+
+static COLD void *suspect_cold(void *block, size_t extent, size_t size, int domain) {
+    return hfi_alloc_suspect(&hfi_default_heap, block, hfi_class_of(extent), size, domain);
+}
+
+static COLD void *domain_malloc_cold(int domain, size_t size) {
+    return hfi_alloc(&hfi_default_heap, size, 16, domain, false);
+}
+
+static COLD void domain_free_cold(int domain, void *block) {
+    hfi_free(NULL, block, domain, SIZE_MAX);
+}
+
+/* The magazine of linear class extent / 16: 32 bytes a class. */
+static inline struct hfi_magazine *magazine_at(struct hfi_tcache *tc, size_t extent) {
+    return (struct hfi_magazine *)((char *)tc + extent * (sizeof(struct hfi_magazine) / 16));
+}
+
+/* The magazine for blocks of the slice that holds the address; that of class 0, always full, if it
+ * is not a healthy slab of the default heap. */
+static inline struct hfi_magazine *magazine_of(struct hfi_tcache *tc, const void *block) {
+    uintptr_t offset = (uintptr_t)block - hfi_reservation.base;
+    if (hfi_unlikely(offset >= hfi_reservation.size)) return NULL;
+    /* relaxed: the block came with the program's own synchronisation. */
+    uint16_t at = atomic_load_explicit(&hfi_pagemap.magazine[offset >> HFI_SLICE_SHIFT],
+                                       memory_order_relaxed);
+    return (struct hfi_magazine *)((char *)tc + at);
+}
+
+/* --- fast ----------------------------------------------------------------------------------- */
+
+/* Sizes above the linear classes: same magazine, a computed class. */
+static __attribute__((noinline)) void *malloc_fast_wide(size_t size) {
+    if (size > HFI_SMALL_MAX) return malloc_cold(size);
+    struct hfi_magazine *m = &hfi_tcache_current->magazine[hfi_class_of(size)];
+    void **top = hfi_own_load(m->top);
+    void *block = top[-1];
+    if (hfi_unlikely(block == NULL)) return malloc_cold(size);
+    hfi_own_store(m->top, top - 1);
+    hfi_own_add(m->allocs, 1);
+    return block;
+}
+
+static HOT void *malloc_fast(size_t size) {
+    if (hfi_unlikely(size > HFI_LINEAR_MAX)) return malloc_fast_wide(size);
+    struct hfi_magazine *m = magazine_at(hfi_tcache_current, (size + 15) & ~(size_t)15);
+    void **top = hfi_own_load(m->top);
+    void *block = top[-1];
+    if (hfi_unlikely(block == NULL)) return malloc_cold(size);
+    hfi_own_store(m->top, top - 1);
+    hfi_own_add(m->allocs, 1);
+    return block;
+}
+
+static HOT void free_fast(void *block) {
+    struct hfi_magazine *m = magazine_of(hfi_tcache_current, block);
+    if (hfi_unlikely(m == NULL)) {
+        free_cold(block);
+        return;
+    }
+    void **top = hfi_own_load(m->top);
+    if (hfi_unlikely(top >= hfi_own_load(m->limit))) {
+        free_cold(block);
+        return;
+    }
+    *top = block;
+    hfi_own_store(m->top, top + 1);
+}
+
+/* --- checked -------------------------------------------------------------------------------- */
+
+/* `domain` is a constant in libc's functions: there it costs nothing. */
+static inline void *checked_pop(struct hfi_magazine *m, size_t extent, size_t size, int domain) {
+    void **top = hfi_own_load(m->top);
+    char *block = top[-1];
+    if (hfi_unlikely(block == NULL))
+        return domain == HF_DOMAIN_LIBC ? malloc_cold(size) : domain_malloc_cold(domain, size);
+    hfi_own_store(m->top, top - 1);
+    hfi_own_add(m->allocs, 1);
+    if (hfi_unlikely(hfi_load64(block) != hfi_block_secret.pattern))
+        return suspect_cold(block, extent, size, domain);
+    hfi_block_seal(block, extent, size,
+                   (extent - HFI_TRAILER - size) + ((uint64_t)domain << HFI_DOMAIN_SHIFT));
+    return block;
+}
+
+static __attribute__((noinline)) void *checked_wide(int domain, size_t size) {
+    if (size > HFI_SMALL_MAX - HFI_TRAILER) return domain_malloc_cold(domain, size);
+    unsigned class_index = hfi_class_of(size + HFI_TRAILER);
+    return checked_pop(&hfi_tcache_current->magazine[class_index], hfi_class_size[class_index], size,
+                       domain);
+}
+
+static inline void *checked_malloc(int domain, size_t size) {
+    if (hfi_unlikely(size > HFI_LINEAR_MAX - HFI_TRAILER)) return checked_wide(domain, size);
+    size_t extent = (size + HFI_TRAILER + 15) & ~(size_t)15;
+    return checked_pop(magazine_at(hfi_tcache_current, extent), extent, size, domain);
+}
+
+/* Slack of less than eight bytes: only part of the pattern is there. */
+static COLD void free_checked_tight(int domain, void *block, struct hfi_magazine *m, uint64_t slack) {
+    size_t extent = m->block_size;
+    if (slack > 7 || !hfi_block_pattern_whole(hfi_block_trailer(block, extent), slack)) {
+        domain_free_cold(domain, block);
+        return;
+    }
+    hfi_block_mark_freed(block, extent);
+    hfi_store64(block, hfi_block_secret.pattern);
+    void **top = hfi_own_load(m->top);
+    *top = block;
+    hfi_own_store(m->top, top + 1);
+}
+
+static inline void checked_free(int domain, void *block) {
+    struct hfi_magazine *m = magazine_of(hfi_tcache_current, block);
+    if (hfi_unlikely(m == NULL)) {
+        domain_free_cold(domain, block);
+        return;
+    }
+    void **top = hfi_own_load(m->top);
+    if (hfi_unlikely(top >= hfi_own_load(m->limit))) {
+        domain_free_cold(domain, block);
+        return;
+    }
+    char *trailer = hfi_block_trailer(block, m->block_size);
+    uint64_t slack =
+        hfi_block_note(block, m->block_size) - ((uint64_t)domain << HFI_DOMAIN_SHIFT);
+    /* Freed, damaged, of another domain, with a site: all of it is above. */
+    if (hfi_unlikely(slack > HFI_SLACK_MAX)) {
+        domain_free_cold(domain, block);
+        return;
+    }
+    uint64_t pattern = hfi_block_secret.pattern;
+    if (hfi_unlikely(hfi_load64(trailer - slack) != pattern)) {
+        free_checked_tight(domain, block, m, slack);
+        return;
+    }
+    hfi_store64(trailer, ~hfi_load64(trailer));
+    hfi_store64(block, pattern);
+    *top = block;
+    hfi_own_store(m->top, top + 1);
+}
+
+static HOT void *malloc_checked(size_t size) {
+    return checked_malloc(HF_DOMAIN_LIBC, size);
+}
+
+static HOT void free_checked(void *block) {
+    checked_free(HF_DOMAIN_LIBC, block);
+}
+
+static HOT void *domain_malloc_checked(int domain, size_t size) {
+    return checked_malloc(domain & 3, size);
+}
+
+static HOT void domain_free_checked(int domain, void *block) {
+    checked_free(domain & 3, block);
+}
+
+/* --- the rest of the family ------------------------------------------------------------------ */
+
+static void *calloc_small(size_t count, size_t size) {
+    size_t bytes;
+    if (hfi_unlikely(__builtin_mul_overflow(count, size, &bytes)))
+        return hfi_heap_failed(&hfi_default_heap, NULL);
+    if (bytes > HFI_LINEAR_MAX * 8)
+        return hfi_alloc(&hfi_default_heap, bytes, 16, HF_DOMAIN_LIBC, true);
+    void *block = hfi_dispatch.malloc(bytes);
+    if (hfi_likely(block != NULL)) memset(block, 0, bytes);
+    return block;
+}
+
+static void *realloc_default(void *block, size_t size) {
+    return hfi_realloc(&hfi_default_heap, block, size, HF_DOMAIN_LIBC);
+}
+
+static void *aligned_default(size_t alignment, size_t size) {
+    if (alignment <= 16) return hfi_dispatch.malloc(size);
+    return hfi_alloc(&hfi_default_heap, size, alignment, HF_DOMAIN_LIBC, false);
+}
+
+static void free_sized_fast(void *block, size_t size) {
+    (void)size;
+    free_fast(block);
+}
+
+static void free_sized_checked(void *block, size_t size) {
+    hfi_free(NULL, block, HF_DOMAIN_LIBC, size);
+}
+
+/* --- start ---------------------------------------------------------------------------------- */
+
+static void *first_malloc(size_t size) {
+    if (!hfi_start()) return hfi_heap_failed(&hfi_default_heap, NULL);
+    return hfi_dispatch.malloc(size);
+}
+
+static void first_free(void *block) {
+    if (block != NULL && hfi_start()) hfi_dispatch.free(block);
+}
+
+static void *first_calloc(size_t count, size_t size) {
+    return hfi_start() ? hfi_dispatch.calloc(count, size) : hfi_heap_failed(&hfi_default_heap, NULL);
+}
+
+static void *first_realloc(void *block, size_t size) {
+    return hfi_start() ? hfi_dispatch.realloc(block, size) : hfi_heap_failed(&hfi_default_heap, NULL);
+}
+
+static void *first_aligned(size_t alignment, size_t size) {
+    return hfi_start() ? hfi_dispatch.aligned_alloc(alignment, size)
+                       : hfi_heap_failed(&hfi_default_heap, NULL);
+}
+
+static void *first_domain_malloc(int domain, size_t size) {
+    return hfi_start() ? hfi_dispatch.domain_malloc(domain, size)
+                       : hfi_heap_failed(&hfi_default_heap, NULL);
+}
+
+static void first_domain_free(int domain, void *block) {
+    if (block != NULL && hfi_start()) hfi_dispatch.domain_free(domain, block);
+}
+
+static void *domain_malloc_fast(int domain, size_t size) {
+    (void)domain;
+    return malloc_fast(size);
+}
+
+static void domain_free_fast(int domain, void *block) {
+    (void)domain;
+    free_fast(block);
+}
+
+static void first_free_sized(void *block, size_t size) {
+    if (block != NULL && hfi_start()) hfi_dispatch.free_sized(block, size);
+}
+
+struct hfi_dispatch hfi_dispatch = {
+    .malloc = first_malloc,
+    .free = first_free,
+    .calloc = first_calloc,
+    .realloc = first_realloc,
+    .aligned_alloc = first_aligned,
+    .free_sized = first_free_sized,
+    .usable_size = hfi_size_of,
+    .domain_malloc = first_domain_malloc,
+    .domain_free = first_domain_free,
+};
+
+void hfi_hot_start(const hf_heap *heap) {
+    bool general = heap->fill || heap->all_sites || heap->options.zero_on_free ||
+                   heap->options.guard_every != 0 || heap->options.limit_block != 0;
+    hfi_dispatch.calloc = calloc_small;
+    hfi_dispatch.realloc = realloc_default;
+    hfi_dispatch.aligned_alloc = aligned_default;
+    hfi_dispatch.free_sized = free_sized_checked;
+    if (general) {
+        hfi_dispatch.domain_free = domain_free_cold;
+        hfi_dispatch.domain_malloc = domain_malloc_cold;
+        hfi_dispatch.free = free_cold;
+        hfi_dispatch.malloc = malloc_cold;
+    } else if (heap->trailer) {
+        hfi_dispatch.domain_free = domain_free_checked;
+        hfi_dispatch.domain_malloc = domain_malloc_checked;
+        hfi_dispatch.free = free_checked;
+        hfi_dispatch.malloc = malloc_checked;
+    } else {
+        hfi_dispatch.free_sized = free_sized_fast;
+        hfi_dispatch.domain_free = domain_free_fast;
+        hfi_dispatch.domain_malloc = domain_malloc_fast;
+        hfi_dispatch.free = free_fast;
+        hfi_dispatch.malloc = malloc_fast;
+    }
+}

@@ -1,0 +1,10 @@
+/* hot.h - fills the dispatch table for a profile. */
+#ifndef HFI_HOT_H
+#define HFI_HOT_H
+
+#include "types.h"
+
+/* Called once, before the first block of the default heap. */
+void hfi_hot_start(const hf_heap *heap);
+
+#endif

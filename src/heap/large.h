@@ -1,0 +1,51 @@
+/* large.h - blocks above 1 MiB, and guarded ones: segments of their own, kept for a while after free.
+ * Bookkeeping stands apart from the block; the payload starts at the segment (or ends at a guard).
+ * Threads     any; one lock per heap, rank LARGE, held for list work only.
+ * Fails with  NULL when a limit or the OS says no. */
+#ifndef HFI_LARGE_H
+#define HFI_LARGE_H
+
+#include "types.h"
+
+enum hfi_large_state { HFI_LARGE_LIVE, HFI_LARGE_CACHED, HFI_LARGE_QUARANTINED };
+
+struct hfi_large {
+    struct hfi_owner owner;  /* kind = HFI_OWNER_LARGE                            */
+    _Atomic uint8_t state;   /* enum hfi_large_state                              */
+    bool guarded;            /* a guard page right behind the payload             */
+    bool huge;               /* huge pages were asked for                         */
+    bool zero;               /* cached: reads as zero                             */
+    uint8_t idle;            /* cached: decay ticks                               */
+    hf_heap *heap;
+    char *base;              /* of the segment                                    */
+    size_t slices;
+    char *payload;
+    size_t extent;           /* payload to trailer's end                          */
+    size_t touched;          /* bytes from base that may have memory behind them  */
+    uint64_t number;
+    struct hfi_large *next, *prev; /* list of live, or cached, blocks             */
+};
+
+struct hfi_large_set *hfi_large_make(hf_heap *heap);
+void hfi_large_destroy(hf_heap *heap);
+
+/* *extent_out: payload to trailer's end; *zero_out: reads as zero. */
+void *hfi_large_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t alignment,
+                      size_t *extent_out, bool *zero_out, bool guarded);
+void hfi_large_free(struct hfi_large *large);
+/* In place if the extent allows or the space behind is free, else by moving pages; new payload or
+ * NULL if the caller must copy. */
+void *hfi_large_resize(struct hfi_large *large, size_t size, size_t *extent_out, bool *moved_out);
+void hfi_large_quarantine(struct hfi_large *large);
+size_t hfi_large_reclaim(hf_heap *heap, bool force, bool *more_out);
+
+struct hfi_large_figures {
+    uint64_t live_blocks, mapped, live_bytes, cached_bytes, quarantined_bytes, meta_bytes;
+    uint64_t lock_waits, lock_wait_ns;
+};
+void hfi_large_sum(hf_heap *heap, struct hfi_large_figures *out);
+/* Copies live blocks numbered above `after`, in order, for walks; returns how many. */
+size_t hfi_large_list(hf_heap *heap, uint64_t after, struct hfi_large *out, size_t capacity);
+void hfi_large_fork(hf_heap *heap, void (*act)(hfi_lock *));
+
+#endif

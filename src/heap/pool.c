@@ -1,0 +1,367 @@
+/* pool.c - object pools: slabs by fullness, a depot of blocks in transit.
+ *
+ *   thread caches <== batches ==> depot <-> slabs by fullness <-> segments
+ *
+ * Invariants  taken == sum of slab.taken over healthy slabs; a slab is in exactly one list: a bin
+ *             (PARTIAL), empty (EMPTY), none (FULL, QUARANTINED).
+ * Talks to    slab, segment, pagemap, meta, large limits in heap.c.   Called by tcache, reclaim.
+ * Threads     pool.lock; slabs that became empty are handed to the segment layer after it is released.
+ * Source      depot: Bonwick and Adams 2001 (magazines and vmem); fullest slab first: so that the
+ *             emptiest drain and go back to the system. */
+#include "pool.h"
+
+#include <string.h>
+
+#include "heap_state.h"
+
+#define SLAB_BLOCKS_WANTED 8u
+#define DEPOT_BLOCKS 512u
+#define DEPOT_BYTES ((size_t)256 << 10)
+#define LEAD 64u
+
+static void pool_shape(struct hfi_pool *pool, hf_heap *heap, unsigned class_index, unsigned node) {
+    uint32_t size = hfi_class_size[class_index];
+    bool aligned = class_index >= HFI_CLASS_ALIGNED;
+    hfi_lock_init(&pool->lock, HFI_RANK_POOL);
+    pool->heap = heap;
+    pool->class_index = (uint8_t)class_index;
+    pool->node = (uint8_t)node;
+    pool->block_size = size;
+    /* The lead holds a guard word where the trailer of a block before the first would be. Aligned
+     * slabs have none: block 0 must start at the slab's own alignment. */
+    pool->lead = heap->trailer && !aligned ? LEAD : 0;
+    pool->slices = (uint16_t)((SLAB_BLOCKS_WANTED * size + pool->lead + HFI_SLICE - 1) / HFI_SLICE);
+    uint32_t fit = (uint32_t)((pool->slices * HFI_SLICE - pool->lead) / size);
+    pool->blocks = fit < HFI_SLAB_BLOCKS_MAX ? fit : HFI_SLAB_BLOCKS_MAX;
+    size_t depot = DEPOT_BYTES / size < DEPOT_BLOCKS ? DEPOT_BYTES / size : DEPOT_BLOCKS;
+    pool->depot_capacity = depot < 8 ? 8 : (uint32_t)depot;
+}
+
+struct hfi_pool *hfi_pools_make(hf_heap *heap, unsigned nodes) {
+    struct hfi_pool *pools = hfi_meta_alloc(nodes * HFI_CLASS_COUNT * sizeof *pools);
+    if (pools == NULL) return NULL;
+    for (unsigned node = 0; node < nodes; node++)
+        for (unsigned c = 1; c < HFI_CLASS_COUNT; c++)
+            pool_shape(&pools[node * HFI_CLASS_COUNT + c], heap, c, node);
+    return pools;
+}
+
+/* --- lists --------------------------------------------------------------------------------- */
+
+#define NO_BIN 255u
+#define EMPTY_BIN 254u
+
+static void list_push(struct hfi_slab **head, struct hfi_slab *slab) {
+    slab->prev = NULL;
+    slab->next = *head;
+    if (*head != NULL) (*head)->prev = slab;
+    *head = slab;
+}
+
+static void list_remove(struct hfi_slab **head, struct hfi_slab *slab) {
+    if (slab->prev != NULL)
+        slab->prev->next = slab->next;
+    else
+        *head = slab->next;
+    if (slab->next != NULL) slab->next->prev = slab->prev;
+}
+
+static void slab_unlist(struct hfi_pool *pool, struct hfi_slab *slab) HF_REQUIRES(pool->lock) {
+    if (slab->bin == EMPTY_BIN) {
+        list_remove(&pool->empty, slab);
+        pool->empty_count--;
+    } else if (slab->bin < HFI_SLAB_BINS) {
+        list_remove(&pool->bins[slab->bin], slab);
+    } else if (slab->state == HFI_SLAB_FULL) {
+        pool->full_count--;
+    }
+    slab->bin = NO_BIN;
+}
+
+/* Puts a slab into the list its count of taken blocks asks for. */
+static void slab_file(struct hfi_pool *pool, struct hfi_slab *slab) HF_REQUIRES(pool->lock) {
+    unsigned bin = NO_BIN;
+    uint8_t state = HFI_SLAB_PARTIAL;
+    if (slab->taken == 0) {
+        state = HFI_SLAB_EMPTY;
+        bin = EMPTY_BIN;
+    } else if (slab->taken == slab->count) {
+        state = HFI_SLAB_FULL;
+    } else {
+        bin = slab->taken * HFI_SLAB_BINS / slab->count;
+    }
+    if (slab->bin == bin && slab->state == state) return;
+    slab_unlist(pool, slab);
+    slab->state = state;
+    slab->bin = (uint8_t)bin;
+    if (bin == EMPTY_BIN) {
+        slab->idle = 0;
+        list_push(&pool->empty, slab);
+        pool->empty_count++;
+    } else if (bin < HFI_SLAB_BINS) {
+        list_push(&pool->bins[bin], slab);
+    } else {
+        pool->full_count++;
+    }
+}
+
+/* --- slabs come and go --------------------------------------------------------------------- */
+
+static struct hfi_slab *slab_make(struct hfi_pool *pool, unsigned home) HF_REQUIRES(pool->lock) {
+    hf_heap *heap = pool->heap;
+    size_t bytes = pool->slices * HFI_SLICE;
+    bool zero;
+    if (!hfi_heap_charge(heap, bytes)) return NULL;
+    size_t meta_size = hfi_slab_meta_size(pool->blocks);
+    struct hfi_slab *slab = hfi_meta_alloc(meta_size);
+    char *base = slab != NULL ? hfi_segment_take(pool->slices, 1, home, &zero) : NULL;
+    if (base == NULL) {
+        hfi_meta_free(slab, meta_size);
+        hfi_heap_discharge(heap, bytes);
+        return NULL;
+    }
+    hfi_slab_init(slab, base, pool->slices, pool->block_size, pool->lead, pool->blocks);
+    slab->pool = pool;
+    slab->bin = NO_BIN;
+    slab->number = ++pool->slabs_made;
+    if (pool->lead != 0)
+        hfi_block_seal(base + pool->lead - pool->block_size, pool->block_size,
+                       pool->block_size - HFI_TRAILER, 0);
+    slab->all_next = pool->all;
+    if (pool->all != NULL) pool->all->all_prev = slab;
+    pool->all = slab;
+    pool->slab_count++;
+    hfi_pagemap_set(base, pool->slices, &slab->owner,
+                    heap->is_default ? (uint16_t)(pool->class_index * sizeof(struct hfi_magazine)) : 0);
+    slab_file(pool, slab);
+    return slab;
+}
+
+/* Takes an EMPTY slab out of the pool; the caller gives it to the segments without the lock. */
+static void slab_detach(struct hfi_pool *pool, struct hfi_slab *slab) HF_REQUIRES(pool->lock) {
+    slab_unlist(pool, slab);
+    if (slab->all_prev != NULL)
+        slab->all_prev->all_next = slab->all_next;
+    else
+        pool->all = slab->all_next;
+    if (slab->all_next != NULL) slab->all_next->all_prev = slab->all_prev;
+    pool->slab_count--;
+    hfi_pagemap_set(slab->base, slab->slices, NULL, 0);
+}
+
+static size_t slab_release(struct hfi_slab *slab) {
+    size_t bytes = slab->slices * HFI_SLICE;
+    hf_heap *heap = slab->pool->heap;
+    hfi_segment_give(slab->base, slab->slices, true);
+    hfi_meta_free(slab, hfi_slab_meta_size(slab->count));
+    hfi_heap_discharge(heap, bytes);
+    return bytes;
+}
+
+static size_t release_chain(struct hfi_slab *chain) {
+    size_t bytes = 0;
+    while (chain != NULL) {
+        struct hfi_slab *next = chain->next;
+        bytes += slab_release(chain);
+        chain = next;
+    }
+    return bytes;
+}
+
+/* --- batches ------------------------------------------------------------------------------- */
+
+/* Writes the freed pattern into blocks handed out for the first time. */
+static void freshen(const struct hfi_pool *pool, struct hfi_slab *slab, void **blocks, uint32_t got,
+                    uint32_t fresh_before) {
+    const char *first = hfi_slab_block(slab, fresh_before);
+    for (uint32_t i = 0; i < got; i++) {
+        if ((const char *)blocks[i] < first) continue;
+        hfi_block_freshen(blocks[i], pool->block_size, pool->heap->fill);
+    }
+}
+
+uint32_t hfi_pool_take(struct hfi_pool *pool, void **blocks_out, uint32_t wanted, unsigned home) {
+    uint32_t got = 0;
+    bool trailer = pool->heap->trailer;
+    hfi_lock_acquire(&pool->lock);
+    uint32_t from_depot = pool->depot_count < wanted ? pool->depot_count : wanted;
+    if (from_depot != 0) {
+        pool->depot_count -= from_depot;
+        if (pool->depot_count < pool->depot_low) pool->depot_low = pool->depot_count;
+        memcpy(blocks_out, pool->depot + pool->depot_count, from_depot * sizeof(void *));
+        got = from_depot;
+    }
+    /* One batch, one source: a thread that finds anything is served; slabs are for dry depots. */
+    while (got == 0 || (got < wanted && from_depot == 0)) {
+        struct hfi_slab *slab = NULL;
+        for (unsigned bin = HFI_SLAB_BINS; slab == NULL && bin-- > 0;) slab = pool->bins[bin];
+        if (slab == NULL) slab = pool->empty;
+        if (slab == NULL) {
+            if (got != 0) break; /* enough to go on with: do not map more for a full batch */
+            slab = slab_make(pool, home);
+            if (slab == NULL) break;
+        }
+        uint32_t fresh = slab->fresh;
+        uint32_t taken = hfi_slab_take(slab, blocks_out + got, wanted - got);
+        pool->taken += taken;
+        slab->idle = 0;
+        if (trailer) freshen(pool, slab, blocks_out + got, taken, fresh);
+        got += taken;
+        slab_file(pool, slab);
+    }
+    hfi_lock_release(&pool->lock);
+    if (from_depot == 0) { /* popped from the end: lowest address last, so that it goes first */
+        for (uint32_t i = 0; i < got / 2; i++) {
+            void *swap = blocks_out[i];
+            blocks_out[i] = blocks_out[got - 1 - i];
+            blocks_out[got - 1 - i] = swap;
+        }
+    }
+    return got;
+}
+
+/* One block back into its slab. *twice: it was there already. The slab may belong to another pool
+ * of the same class (another node): then that pool takes it. */
+static void give_one(struct hfi_pool *pool, void *block, struct hfi_slab **released, void **twice)
+    HF_REQUIRES(pool->lock) {
+    struct hfi_slab *slab = (struct hfi_slab *)hfi_pagemap_owner(block);
+    if (slab->state == HFI_SLAB_QUARANTINED) {
+        (void)hfi_slab_give(slab, hfi_slab_index(slab, block));
+        return;
+    }
+    if (hfi_slab_give(slab, hfi_slab_index(slab, block)) == HFI_SLAB_TWICE) {
+        *twice = block;
+        return;
+    }
+    pool->taken--;
+    slab->idle = 0;
+    slab_file(pool, slab);
+    /* One empty slab stays for the next burst; it leaves by the decay. */
+    if (slab->taken == 0 && pool->empty_count > 1) {
+        slab_detach(pool, slab);
+        slab->next = *released;
+        *released = slab;
+    }
+}
+
+/* With several nodes the blocks of other nodes' slabs go home one by one; returns how many stay. */
+static uint32_t send_home(struct hfi_pool *pool, void **blocks, uint32_t count) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct hfi_slab *slab = (struct hfi_slab *)hfi_pagemap_owner(blocks[i]);
+        if (slab->pool == pool)
+            blocks[kept++] = blocks[i];
+        else
+            hfi_pool_give(slab->pool, &blocks[i], 1);
+    }
+    return kept;
+}
+
+void hfi_pool_give(struct hfi_pool *pool, void **blocks, uint32_t count) {
+    struct hfi_slab *released = NULL;
+    void *twice = NULL;
+    if (pool->heap->node_count > 1) count = send_home(pool, blocks, count);
+    if (pool->depot == NULL) {
+        /* Two threads may both make one; the loser's goes back. */
+        size_t size = pool->depot_capacity * sizeof(void *);
+        void **depot = hfi_meta_alloc(size);
+        hfi_lock_acquire(&pool->lock);
+        if (pool->depot == NULL) {
+            pool->depot = depot;
+            depot = NULL;
+        }
+        hfi_lock_release(&pool->lock);
+        hfi_meta_free(depot, size);
+    }
+    hfi_lock_acquire(&pool->lock);
+    uint32_t at = 0;
+    /* Quarantined slabs take nothing back, and fast heaps find double frees only in the bitmap:
+     * both see every block. */
+    if (pool->depot != NULL && pool->quarantined_count == 0) {
+        uint32_t room = pool->depot_capacity - pool->depot_count;
+        at = room < count ? room : count;
+        memcpy(pool->depot + pool->depot_count, blocks, at * sizeof(void *));
+        pool->depot_count += at;
+    }
+    for (; at < count; at++) give_one(pool, blocks[at], &released, &twice);
+    hfi_lock_release(&pool->lock);
+    (void)release_chain(released);
+    if (twice != NULL) hfi_report_double_free(pool->heap, twice, pool->block_size, "flush");
+}
+
+/* --- decay, quarantine, end ----------------------------------------------------------------- */
+
+size_t hfi_pool_reclaim(struct hfi_pool *pool, bool force, bool *more_out) {
+    struct hfi_slab *released = NULL;
+    void *twice = NULL;
+    size_t purged = 0;
+    hfi_lock_acquire(&pool->lock);
+    uint32_t surplus = force ? pool->depot_count : pool->depot_low;
+    for (uint32_t i = 0; i < surplus; i++) give_one(pool, pool->depot[i], &released, &twice);
+    if (surplus != 0) {
+        pool->depot_count -= surplus;
+        memmove(pool->depot, pool->depot + surplus, pool->depot_count * sizeof(void *));
+    }
+    pool->depot_low = pool->depot_count;
+    for (struct hfi_slab *slab = pool->empty, *next; slab != NULL; slab = next) {
+        next = slab->next;
+        if (!force && slab->idle++ == 0) continue;
+        slab_detach(pool, slab);
+        slab->next = released;
+        released = slab;
+    }
+    /* Slabs that few blocks hold: their free pages go, the slab stays. */
+    for (unsigned bin = 0; bin < HFI_SLAB_BINS - 1; bin++) {
+        for (struct hfi_slab *slab = pool->bins[bin]; slab != NULL; slab = slab->next) {
+            if (slab->idle == 2 && !force) continue;
+            if (!force && slab->idle == 0) {
+                slab->idle = 1;
+                *more_out = true;
+                continue;
+            }
+            purged += hfi_slab_purge(slab);
+            slab->idle = 2;
+        }
+    }
+    *more_out |= pool->depot_count != 0 || pool->empty != NULL;
+    hfi_lock_release(&pool->lock);
+    if (twice != NULL) hfi_report_double_free(pool->heap, twice, pool->block_size, "reclaim");
+    return purged + release_chain(released);
+}
+
+void hfi_pool_quarantine(struct hfi_slab *slab) {
+    struct hfi_pool *pool = slab->pool;
+    hfi_lock_acquire(&pool->lock);
+    if (slab->state != HFI_SLAB_QUARANTINED) {
+        slab_unlist(pool, slab);
+        slab->state = HFI_SLAB_QUARANTINED;
+        pool->quarantined_count++;
+        pool->taken -= slab->taken;
+        hfi_pagemap_set_magazine(slab->base, slab->slices, 0);
+        /* Blocks of this slab that wait in the depot go nowhere. */
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < pool->depot_count; i++) {
+            if (hfi_pagemap_owner(pool->depot[i]) == &slab->owner)
+                (void)hfi_slab_give(slab, hfi_slab_index(slab, pool->depot[i]));
+            else
+                pool->depot[kept++] = pool->depot[i];
+        }
+        pool->depot_count = kept;
+        if (pool->depot_low > kept) pool->depot_low = kept;
+    }
+    hfi_lock_release(&pool->lock);
+}
+
+void hfi_pools_destroy(hf_heap *heap) {
+    for (unsigned i = 0; i < heap->node_count * HFI_CLASS_COUNT; i++) {
+        struct hfi_pool *pool = &heap->pools[i];
+        while (pool->all != NULL) {
+            struct hfi_slab *slab = pool->all;
+            pool->all = slab->all_next;
+            hfi_pagemap_set(slab->base, slab->slices, NULL, 0);
+            (void)slab_release(slab);
+        }
+        hfi_meta_free(pool->depot, pool->depot_capacity * sizeof(void *));
+    }
+    hfi_meta_free(heap->pools, heap->node_count * HFI_CLASS_COUNT * sizeof *heap->pools);
+}

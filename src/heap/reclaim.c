@@ -1,0 +1,245 @@
+/* reclaim.c - one pass over everything that is free; two drivers.
+ *
+ *   pass:  idle threads' caches -> pools: depots, empty slabs, free pages -> middle -> large
+ *          -> hooks (CPython arenas) -> segments: pages free for two ticks go to the system
+ *
+ * background  a thread that ticks at half the decay time while there is something to decay, and ends
+ *             when there was nothing for a while. It is stopped before a fork and starts again when
+ *             needed: CPython counts the threads of a process that forks and warns.
+ * serial      the slow frees themselves, every N of them or when the decay time has passed.
+ * Invariants  at most one pass at a time; a pass takes no lock of the allocation paths for longer
+ *             than one pool.
+ * Threads     see reclaim.h.
+ * Fails with  nothing: a thread that cannot be started turns background into serial. */
+#include "reclaim.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+
+#include "heap_state.h"
+#include "large.h"
+#include "middle.h"
+#include "pool.h"
+#include "tcache.h"
+
+#define HOOKS_MAX 8u
+#define QUIET_TICKS 8u /* ticks with nothing to do before the thread ends */
+#define STACK_SIZE ((size_t)128 << 10)
+
+enum { THREAD_NONE, THREAD_STARTING, THREAD_RUNS, THREAD_STOP };
+
+static hfi_lock reclaim_lock = HFI_LOCK_INIT(HFI_RANK_RECLAIM);
+static _Atomic hfi_reclaim_hook hooks[HOOKS_MAX];
+static _Atomic uint32_t thread_state;  /* THREAD_*                          */
+static _Atomic uint32_t work;          /* 1: something may be left to decay */
+static _Atomic uint32_t tick_word;     /* the thread sleeps on it           */
+static pthread_t thread;
+static uint32_t thread_kernel_id;
+static _Atomic uint64_t serial_next_ns;
+static bool thread_at_fork;
+
+void hfi_reclaim_hook_add(hfi_reclaim_hook hook) {
+    for (unsigned i = 0; i < HOOKS_MAX; i++) {
+        hfi_reclaim_hook none = NULL;
+        if (atomic_compare_exchange_strong(&hooks[i], &none, hook)) return;
+    }
+}
+
+static uint64_t tick_ns(void) {
+    uint64_t half = hfi_default_heap.options.decay_ms * 500000u;
+    return half != 0 ? half : 1000000u;
+}
+
+/* --- the pass ------------------------------------------------------------------------------- */
+
+static size_t heap_pass(hf_heap *heap, bool force, bool *more_out) {
+    size_t given = 0;
+    uint64_t start = hfi_os_clock_ns();
+    (void)hfi_tcache_sweep(heap, more_out);
+    for (unsigned i = 0; i < heap->node_count * HFI_CLASS_COUNT; i++) {
+        struct hfi_pool *pool = &heap->pools[i];
+        /* Unlocked looks: a pool that turns busy right now is met by the next tick. */
+        if (__atomic_load_n(&pool->all, __ATOMIC_RELAXED) == NULL) continue;
+        given += hfi_pool_reclaim(pool, force, more_out);
+    }
+    given += hfi_middle_reclaim(heap, force, more_out);
+    given += hfi_large_reclaim(heap, force, more_out);
+    atomic_fetch_add_explicit(&heap->reclaims, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&heap->reclaim_ns, hfi_os_clock_ns() - start, memory_order_relaxed);
+    return given;
+}
+
+static size_t pass_locked(bool force, hf_heap *only, bool *more_out) HF_REQUIRES(reclaim_lock) {
+    uint64_t before = hfi_segment_returned(), hooked = 0;
+    size_t dirty = 0;
+    if (hfi_default_heap.options.decay_ms == 0) force = true;
+    if (only != NULL) {
+        (void)heap_pass(only, force, more_out);
+    } else {
+        /* Heaps are made in front of the list and destroyed under the reclaim lock. */
+        for (hf_heap *heap = hfi_heap_first(); heap != NULL; heap = heap->next)
+            (void)heap_pass(heap, force, more_out);
+        uint64_t now = hfi_os_clock_ns();
+        for (unsigned i = 0; i < HOOKS_MAX; i++) {
+            hfi_reclaim_hook hook = atomic_load(&hooks[i]);
+            if (hook != NULL) hooked += hook(now, force);
+        }
+    }
+    (void)hfi_segment_decay(force, &dirty);
+    *more_out |= dirty != 0;
+    return (size_t)(hfi_segment_returned() - before + hooked);
+}
+
+size_t hfi_reclaim_pass(bool force, hf_heap *only, bool *more_out) {
+    hfi_lock_acquire(&reclaim_lock);
+    size_t given = pass_locked(force, only, more_out);
+    hfi_lock_release(&reclaim_lock);
+    return given;
+}
+
+void hfi_reclaim_for_failure(hf_heap *heap) {
+    bool more = false;
+    int saved = errno;
+    struct hfi_thread *mine = hfi_thread_current;
+    if (mine != NULL && !mine->exiting) hfi_thread_flush_all();
+    (void)hfi_reclaim_pass(true, NULL, &more);
+    (void)heap;
+    errno = saved;
+}
+
+void hfi_reclaim_lock_heaps(void) {
+    hfi_lock_acquire(&reclaim_lock);
+}
+
+void hfi_reclaim_unlock_heaps(void) {
+    hfi_lock_release(&reclaim_lock);
+}
+
+/* --- background ----------------------------------------------------------------------------- */
+
+static void *reclaim_thread(void *unused) {
+    (void)unused;
+    thread_kernel_id = hfi_os_thread_id();
+    (void)pthread_setname_np(pthread_self(), "hf-reclaim");
+    unsigned quiet = 0;
+    while (quiet < QUIET_TICKS) {
+        uint32_t ticket = atomic_load(&tick_word);
+        if (atomic_load(&thread_state) == THREAD_STOP) return NULL;
+        hfi_os_futex_wait(&tick_word, ticket, tick_ns());
+        if (atomic_load(&thread_state) == THREAD_STOP) return NULL;
+        bool more = false;
+        if (atomic_exchange(&work, 0) != 0) {
+            (void)hfi_reclaim_pass(false, NULL, &more);
+            if (more) atomic_store(&work, 1);
+        }
+        quiet = atomic_load(&work) != 0 ? 0 : quiet + 1;
+    }
+    /* Whoever sees NONE starts another; work noted before that is not lost: check once more. */
+    uint32_t runs = THREAD_RUNS;
+    if (!atomic_compare_exchange_strong(&thread_state, &runs, THREAD_NONE)) return NULL;
+    pthread_detach(pthread_self());
+    if (atomic_load(&work) != 0) hfi_reclaim_wake();
+    return NULL;
+}
+
+/* pthread_create allocates: it runs with no lock held, and the state keeps others from starting a
+ * second one meanwhile. */
+static void thread_start(void) {
+    uint32_t none = THREAD_NONE;
+    if (!atomic_compare_exchange_strong(&thread_state, &none, THREAD_STARTING)) return;
+    pthread_attr_t attributes;
+    sigset_t all, before;
+    int saved = errno, result = EAGAIN;
+    if (hfi_start_threads_allowed() && pthread_attr_init(&attributes) == 0) {
+        (void)pthread_attr_setstacksize(&attributes, STACK_SIZE);
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        atomic_store(&thread_state, THREAD_RUNS);
+        result = pthread_create(&thread, &attributes, reclaim_thread, NULL);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        pthread_attr_destroy(&attributes);
+    }
+    if (result != 0) atomic_store(&thread_state, THREAD_NONE);
+    errno = saved;
+}
+
+/* --- serial --------------------------------------------------------------------------------- */
+
+static void serial_pass(void) {
+    static _Atomic uint32_t busy;
+    if (atomic_exchange(&busy, 1) != 0) return;
+    bool more = false;
+    int saved = errno;
+    atomic_store(&serial_next_ns, hfi_os_clock_ns() + tick_ns());
+    if (hfi_lock_try(&reclaim_lock)) {
+        (void)pass_locked(false, NULL, &more);
+        hfi_lock_release(&reclaim_lock);
+    }
+    atomic_store(&busy, 0);
+    errno = saved;
+}
+
+/* At rest nobody frees any more, so the serial driver cannot wait for the clock: what is dirty
+ * beyond an eighth of what is live goes at once. */
+static void serial_bound(hf_heap *heap) {
+    uint64_t mapped = atomic_load_explicit(&heap->mapped, memory_order_relaxed);
+    size_t dirty = hfi_segment_dirty();
+    if (dirty < ((size_t)1 << 20) || dirty < mapped / 8) return;
+    (void)hfi_segment_decay(true, NULL);
+}
+
+void hfi_reclaim_wake(void) {
+    if (hfi_default_heap.options.reclaim != HF_RECLAIM_BACKGROUND) return;
+    /* relaxed: a flag that is seen one tick late costs one tick. */
+    if (atomic_load_explicit(&work, memory_order_relaxed) != 0 &&
+        atomic_load_explicit(&thread_state, memory_order_relaxed) != THREAD_NONE)
+        return;
+    atomic_store(&work, 1);
+    if (atomic_load_explicit(&thread_state, memory_order_relaxed) == THREAD_NONE) thread_start();
+}
+
+void hfi_reclaim_note_frees(hf_heap *heap, uint32_t count) {
+    uint32_t mode = hfi_default_heap.options.reclaim;
+    if (mode == HF_RECLAIM_BACKGROUND) {
+        hfi_reclaim_wake();
+    } else if (mode == HF_RECLAIM_SERIAL) {
+        uint64_t every = heap->options.reclaim_every;
+        uint64_t before = atomic_fetch_add_explicit(&heap->slow_frees, count, memory_order_relaxed);
+        if (before / every != (before + count) / every ||
+            ((before & 63) == 0 && hfi_os_clock_ns() > atomic_load(&serial_next_ns)))
+            serial_pass();
+        serial_bound(heap);
+    }
+}
+
+/* --- fork ----------------------------------------------------------------------------------- */
+
+void hfi_reclaim_fork_prepare(void) {
+    thread_at_fork = false;
+    uint32_t runs = THREAD_RUNS;
+    if (atomic_compare_exchange_strong(&thread_state, &runs, THREAD_STOP)) {
+        thread_at_fork = true;
+        atomic_fetch_add(&tick_word, 1);
+        hfi_os_futex_wake(&tick_word, 1);
+        pthread_join(thread, NULL);
+        /* join returns a moment before the kernel stops counting the thread. */
+        uint32_t process = hfi_os_process_id();
+        for (int i = 0; i < 1000 && hfi_os_thread_exists(process, thread_kernel_id); i++)
+            sched_yield();
+        atomic_store(&thread_state, THREAD_NONE);
+    }
+    hfi_lock_acquire(&reclaim_lock);
+}
+
+void hfi_reclaim_fork_parent(void) {
+    hfi_lock_release(&reclaim_lock);
+}
+
+void hfi_reclaim_fork_child(void) {
+    hfi_lock_reinit(&reclaim_lock);
+    atomic_store(&thread_state, THREAD_NONE);
+    atomic_store(&work, thread_at_fork ? 1 : 0);
+}

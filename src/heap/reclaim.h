@@ -1,0 +1,26 @@
+/* reclaim.h - freed memory goes back to the system, off the allocation path.
+ * One pass does everything; two drivers call it: the frees themselves (serial, every N slow ones and
+ * when the decay time has passed), or a thread that sleeps when there is nothing to do.
+ * Threads     a pass runs under the reclaim lock, rank RECLAIM; drivers never wait for it. */
+#ifndef HFI_RECLAIM_H
+#define HFI_RECLAIM_H
+
+#include "hooks.h"
+#include "types.h"
+
+/* `count` blocks went back to the pools: something may be ready to decay. Cheap. */
+void hfi_reclaim_note_frees(hf_heap *heap, uint32_t count);
+/* One pass over every heap. `force` ignores ages. Returns the bytes that left for the system. */
+size_t hfi_reclaim_pass(bool force, hf_heap *only, bool *more_out);
+/* An allocation failed: a forced pass unless one is running. */
+void hfi_reclaim_for_failure(hf_heap *heap);
+
+/* Keeps passes away while a heap is taken out of the list. */
+void hfi_reclaim_lock_heaps(void);
+void hfi_reclaim_unlock_heaps(void);
+
+void hfi_reclaim_fork_prepare(void);
+void hfi_reclaim_fork_parent(void);
+void hfi_reclaim_fork_child(void);
+
+#endif

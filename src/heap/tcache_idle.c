@@ -1,0 +1,199 @@
+/* tcache_idle.c - an idle thread does not hold memory for ever.
+ *
+ * A sleeping thread cannot give anything back, and its hot path has no lock and no fence that would
+ * let others in. So the sweep proves that the thread does not run:
+ *
+ *   1 asleep? note its count of context switches          sweeping = 1
+ *   2 withdraw every magazine: empty and full at once, so each path of the owner turns slow
+ *   3 barrier on all threads
+ *   4 asleep still, with the same count? it did not run since 1: the blocks are ours.  sweeping = 0
+ *     otherwise nothing was touched and the owner puts its magazines back itself.      sweeping = 2
+ *
+ * A pop or push that was under way when the thread fell asleep cannot exist: a thread asleep in the
+ * kernel is in a system call or a fault, and the hot path makes no call and faults only on a block,
+ * after the magazine is consistent; that case is caught by 2: the owner's late store of `top` wins
+ * over the withdrawal, and the owner sees a `top` that is not ours.
+ * Invariants  slots are never written by the sweep.
+ * Threads     the sweep holds heap->caches_lock, so a cache cannot vanish under it.
+ * Source      asymmetric synchronisation by membarrier(2), as in userspace RCU (Desnoyers 2012). */
+#include "heap_state.h"
+#include "pool.h"
+#include "tcache.h"
+
+#define SWEEPING 1u
+#define ABANDONED 2u
+
+bool hfi_tcache_restore_slow(struct hfi_tcache *tc) {
+    uint32_t state;
+    /* SYNC(tcache.sweeping): pairs with the release in sweep_end. */
+    while ((state = atomic_load_explicit(&tc->sweeping, memory_order_acquire)) == SWEEPING)
+        hfi_os_futex_wait(&tc->sweeping, SWEEPING, 0);
+    if (state == ABANDONED) {
+        for (unsigned c = 1; c < HFI_CLASS_COUNT; c++) {
+            struct hfi_magazine *m = &tc->magazine[c], *was = &tc->withdrawn[c];
+            if (was->limit == NULL) continue;
+            if (hfi_own_load(m->top) == hfi_null_slots + 1) hfi_own_store(m->top, was->top);
+            hfi_own_store(m->limit, was->limit);
+        }
+        atomic_store_explicit(&tc->sweeping, 0, memory_order_relaxed);
+    }
+    return true;
+}
+
+static void sweep_end(struct hfi_tcache *tc, uint32_t state) {
+    /* SYNC(tcache.sweeping): publishes the magazines; pairs with the acquire in restore. */
+    atomic_store_explicit(&tc->sweeping, state, memory_order_release);
+    hfi_os_futex_wake(&tc->sweeping, INT32_MAX);
+}
+
+static uint64_t cache_allocs(struct hfi_tcache *tc, uint64_t *cached_out) {
+    uint64_t allocs = 0, cached = 0;
+    for (unsigned c = 1; c < HFI_CLASS_COUNT; c++) {
+        struct hfi_magazine *m = &tc->magazine[c];
+        allocs += hfi_own_load(m->allocs) * 2 + (uintptr_t)hfi_own_load(m->top) / sizeof(void *);
+        void **slots = tc->cold[c].slots;
+        if (slots != NULL && hfi_own_load(m->limit) != NULL)
+            cached += (uint64_t)(hfi_own_load(m->top) - (slots + 1)) * m->block_size;
+    }
+    *cached_out = cached;
+    return allocs;
+}
+
+static void withdraw(struct hfi_tcache *tc) {
+    for (unsigned c = 1; c < HFI_CLASS_COUNT; c++) {
+        struct hfi_magazine *m = &tc->magazine[c];
+        tc->withdrawn[c].top = hfi_own_load(m->top);
+        tc->withdrawn[c].limit = hfi_own_load(m->limit);
+        __atomic_store_n(&m->limit, NULL, __ATOMIC_SEQ_CST);
+        __atomic_store_n(&m->top, hfi_null_slots + 1, __ATOMIC_SEQ_CST);
+    }
+}
+
+/* Moves the blocks of a withdrawn cache to `batch`, class by class, counts[c] each. */
+static uint32_t collect(struct hfi_tcache *tc, void **batch, uint16_t *counts) {
+    uint32_t total = 0;
+    for (unsigned c = 1; c < HFI_CLASS_COUNT; c++) {
+        struct hfi_magazine *m = &tc->magazine[c], *was = &tc->withdrawn[c];
+        void **slots = tc->cold[c].slots;
+        counts[c] = 0;
+        if (slots == NULL || was->limit == NULL) continue;
+        for (void **slot = slots + 1; slot < was->top; slot++) batch[total + counts[c]++] = *slot;
+        total += counts[c];
+        hfi_own_store(m->top, slots + 1);
+        hfi_own_store(m->limit, was->limit);
+    }
+    return total;
+}
+
+/* One cache: 0 busy or empty, 1 swept. Called with caches_lock held. */
+static bool sweep_one(struct hfi_tcache *tc, void **batch, uint16_t *counts, bool *more_out)
+    HF_REQUIRES(tc->heap->caches_lock) {
+    uint64_t cached, before, after;
+    uint64_t allocs = cache_allocs(tc, &cached);
+    if (cached == 0 || tc->thread == hfi_thread_current) return false;
+    bool quiet = allocs == tc->idle_since_allocs;
+    tc->idle_since_allocs = allocs;
+    *more_out = true;
+    if (!quiet) return false;
+    if (!hfi_os_thread_asleep(tc->thread->id, &before)) return false;
+    if (tc->withdrawn == NULL) tc->withdrawn = hfi_meta_alloc(sizeof tc->magazine);
+    if (tc->withdrawn == NULL) return false;
+    /* An abandoned sweep that the owner has not met yet still stands. */
+    if (atomic_load_explicit(&tc->sweeping, memory_order_acquire) != 0) return false;
+    atomic_store_explicit(&tc->sweeping, SWEEPING, memory_order_seq_cst);
+    withdraw(tc);
+    bool ours = hfi_os_barrier_all_threads() && hfi_os_thread_asleep(tc->thread->id, &after) &&
+                after == before;
+    if (ours) collect(tc, batch, counts);
+    sweep_end(tc, ours ? 0 : ABANDONED);
+    return ours;
+}
+
+size_t hfi_tcache_sweep(hf_heap *heap, bool *more_out) {
+    /* Most a cache can hold: its budget in the smallest blocks of each class, bounded by `most`. */
+    size_t room = 0, bytes = 0;
+    uint16_t counts[HFI_CLASS_COUNT];
+    for (unsigned c = 1; c < HFI_CLASS_COUNT; c++) room += 256;
+    void **batch = NULL;
+    for (unsigned index = 0;; index++) {
+        hfi_lock_acquire(&heap->caches_lock);
+        struct hfi_tcache *tc = heap->caches;
+        for (unsigned i = 0; i < index && tc != NULL; i++) tc = tc->next;
+        if (tc == NULL) {
+            hfi_lock_release(&heap->caches_lock);
+            break;
+        }
+        struct hfi_pool *pools = tc->pools;
+        if (batch == NULL) batch = hfi_meta_alloc(room * sizeof(void *));
+        bool swept = batch != NULL && sweep_one(tc, batch, counts, more_out);
+        hfi_lock_release(&heap->caches_lock);
+        void **at = batch;
+        for (unsigned c = 1; swept && c < HFI_CLASS_COUNT; c++) {
+            if (counts[c] == 0) continue;
+            bytes += (size_t)counts[c] * hfi_class_size[c];
+            uint32_t kept = hfi_tcache_verify(heap, c, at, counts[c]);
+            if (kept != 0) hfi_pool_give(&pools[c], at, kept);
+            at += counts[c];
+        }
+    }
+    hfi_meta_free(batch, room * sizeof(void *));
+    return bytes;
+}
+
+void hfi_tcache_drop_slab(struct hfi_tcache *tc, const struct hfi_slab *slab, unsigned c) {
+    if (tc == NULL || tc->cold[c].slots == NULL || hfi_tcache_restore(tc)) return;
+    struct hfi_magazine *m = &tc->magazine[c];
+    void **kept = tc->cold[c].slots + 1;
+    for (void **slot = kept; slot < m->top; slot++)
+        if (hfi_pagemap_owner(*slot) != &slab->owner) *kept++ = *slot;
+    hfi_own_store(m->top, kept);
+}
+
+void hfi_thread_fork_child(void) {
+    struct hfi_thread *mine = hfi_thread_current;
+    hfi_lock_acquire(&hfi_registry_lock);
+    struct hfi_thread *thread = hfi_threads;
+    hfi_lock_release(&hfi_registry_lock);
+    if (mine != NULL) mine->id = hfi_os_thread_id();
+    while (thread != NULL) {
+        struct hfi_thread *next = thread->next;
+        if (thread != mine) {
+            /* The sweep was stopped before the fork, so a flag that is set means abandoned. */
+            hfi_thread_exit(thread);
+        }
+        thread = next;
+    }
+}
+
+void hfi_tcache_sum(hf_heap *heap, uint64_t *cached_out, uint64_t *allocs_out, uint64_t *misses_out) {
+    hfi_lock_acquire(&heap->caches_lock);
+    for (struct hfi_tcache *tc = heap->caches; tc != NULL; tc = tc->next) {
+        for (unsigned c = 1; c < HFI_CLASS_COUNT; c++) {
+            struct hfi_magazine *m = &tc->magazine[c];
+            void **slots = hfi_own_load(tc->cold[c].slots), **top = hfi_own_load(m->top);
+            if (tc->sweeping == ABANDONED) top = tc->withdrawn[c].top;
+            if (slots != NULL && top > slots) cached_out[c] += (uint64_t)(top - (slots + 1));
+            for (unsigned i = 0; tc->delay != NULL && i < HFI_DELAY_SLOTS; i++)
+                cached_out[c] += hfi_own_load(tc->delay[c].blocks[i]) != NULL;
+            allocs_out[c] += hfi_own_load(m->allocs);
+            misses_out[c] += hfi_own_load(tc->cold[c].misses);
+        }
+    }
+    hfi_lock_release(&heap->caches_lock);
+}
+
+void hfi_tcache_forget_heap(hf_heap *heap) {
+    hfi_lock_acquire(&hfi_registry_lock);
+    for (struct hfi_thread *thread = hfi_threads; thread != NULL; thread = thread->next)
+        if (heap->index < HFI_HEAPS_MAX) thread->caches[heap->index] = NULL;
+    hfi_lock_release(&hfi_registry_lock);
+    while (heap->caches != NULL) {
+        struct hfi_tcache *tc = heap->caches;
+        heap->caches = tc->next;
+        for (unsigned c = 1; c < HFI_CLASS_COUNT; c++)
+            hfi_meta_free(tc->cold[c].slots, tc->cold[c].capacity * sizeof(void *));
+        hfi_meta_free(tc->withdrawn, sizeof tc->magazine);
+        hfi_meta_free(tc->delay, HFI_CLASS_COUNT * sizeof *tc->delay);
+        hfi_meta_free(tc, sizeof *tc);
+    }
+}
