@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 __all__ = ["Breakdown", "MemoryMapping", "classify", "parse_segments", "parse_smaps", "rss"]
 
 PAGE = 4096
+POOL = 16384  # CPython 3.11 and newer
 STACK_GUARD_MAX = 1 << 20
 HEAP_NAMES = ("[anon:holdfast", "[anon_shmem:holdfast")
 KERNEL_NAMES = ("[vdso]", "[vvar]", "[vvar_vclock]", "[vsyscall]", "[uprobes]")
@@ -196,19 +197,21 @@ def rss() -> Breakdown:
         /proc is not mounted.
     Source: proc_pid_smaps(5).
     """
-    ranges: list[tuple[int, int, str]] = []
     stats: Mapping[str, int] | None = None
     python: Mapping[str, Any] | None = None
     core = _core()
     if core is not None:
-        ranges = [(int(s), int(e), str(k)) for s, e, k in _call(core, "segments") or ()]
-        process = _parsed(_call(core, "process_json"))
-        if process is not None:
-            stats = process.get("stats")
-        python = _parsed(_call(core, "python_json"))
+        stats = (_parsed(core.process_json()) or {}).get("stats")
+        python = _parsed(core.python_json())
     with open("/proc/self/smaps", encoding="utf-8", errors="surrogateescape") as file:
-        text = file.read()
-    return classify(parse_smaps(text), ranges, stats, python)
+        mappings = parse_smaps(file.read())
+    ranges = [
+        (int(found["start"], 16), int(found["end"], 16), str(found["kind"]))
+        for found in (python or {}).get("ranges", ())
+    ]
+    if core is not None:
+        ranges += [(m.start, m.end, "heap") for m in mappings if core.owns(m.start)]
+    return classify(mappings, ranges, stats, python)
 
 
 def _core() -> Any | None:
@@ -217,11 +220,6 @@ def _core() -> Any | None:
     except ImportError:
         return None
     return _core
-
-
-def _call(module: Any, name: str) -> Any:
-    function = getattr(module, name, None)
-    return None if function is None else function()
 
 
 def _parsed(value: Any) -> Mapping[str, Any] | None:
@@ -342,9 +340,8 @@ def _split(resident: int, stats: Mapping[str, int] | None) -> dict[str, int]:
 def _pymalloc(sums: dict[str, int], python: Mapping[str, Any] | None) -> dict[str, int]:
     """Replace "python", the resident bytes of pymalloc's arenas, by their used and free part."""
     resident = sums.pop("python")
-    figures = python or {}
-    used = int(figures.get("pool_bytes_used", 0))
-    free = int(figures.get("pool_bytes_free", 0))
+    pools = (python or {}).get("pools") or {}
+    used, free = POOL * int(pools.get("live", 0)), POOL * int(pools.get("free", 0))
     if not resident and used + free:  # the interpreter maps its arenas itself
         resident = min(used + free, sums["other"])
         sums["other"] -= resident

@@ -144,7 +144,12 @@ def final(pid: int, ppid: int, argv: list[str], **changes: Any) -> dict[str, Any
             "options": {"profile": "checked"},
             "reports": [],
         },
-        "python": {"mode": "arenas", "pool_bytes_used": 6 * MIB, "pool_bytes_free": 2 * MIB},
+        "python": {
+            "version": "3.11.7",
+            "mode": "arenas",
+            "arenas": {"used": 8, "used_peak": 20, "bytes_returned": 12 * MIB},
+            "pools": {"live": 384, "free": 128, "blocks": 90_000, "bytes_returned": 3 * MIB},
+        },
         **changes,
     }
 

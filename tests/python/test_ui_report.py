@@ -24,7 +24,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def collected(folder: Path, **changes: Any) -> dict[str, Any]:
     return collect.document(
-        str(folder), samples.ending(**changes), ["/usr/bin/python3", "app.py"], "app.py", {}, "0.1.0"
+        str(folder),
+        samples.ending(**changes),
+        ["/usr/bin/python3", "app.py"],
+        "app.py",
+        {},
+        "0.1.0",
     )
 
 
@@ -144,7 +149,9 @@ def test_a_clean_run_says_so(tmp_path: Path) -> None:
 
 
 def test_killed_program_says_that_there_is_no_final_report(tmp_path: Path) -> None:
-    (tmp_path / f"{samples.PID}.reports").write_text(json.dumps(samples.OVERFLOW) + '\n{"kind": "OV')
+    (tmp_path / f"{samples.PID}.reports").write_text(
+        json.dumps(samples.OVERFLOW) + '\n{"kind": "OV'
+    )
     text = printed(tmp_path, code=None, signal=11, core_dumped=True)
     assert "killed by SIGSEGV, core dumped" in text
     assert "before it could write its final report" in text

@@ -69,7 +69,11 @@ def library_path() -> str:
     else:
         import holdfast
 
-        candidates = [os.path.join(folder, "lib", LIBRARY) for folder in holdfast.__path__]
+        folders = [*holdfast.__path__]
+        core = getattr(sys.modules.get("holdfast._core"), "__file__", None)
+        if core:  # an editable installation keeps what was built apart from the sources
+            folders.append(os.path.dirname(core))
+        candidates = [os.path.join(folder, "lib", LIBRARY) for folder in folders]
     for path in candidates:
         if os.path.isfile(path):
             if set(path) & set(" :\n"):

@@ -10,7 +10,6 @@ Talks to    holdfast._core (lazily).   Called by run.py.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, NamedTuple
 
 from holdfast.cli.errors import UsageError
@@ -65,17 +64,17 @@ stderr says what its memory did.
 """
 
 
-@dataclasses.dataclass
 class Request:
     """What the command line asked for."""
 
-    kind: str = ""
-    words: list[str] = dataclasses.field(default_factory=list)
-    options: dict[str, str] = dataclasses.field(default_factory=dict)
-    json_file: str = ""
-    quiet: int = 0
-    children: bool = True
-    help: bool = False
+    def __init__(self) -> None:
+        self.kind = ""
+        self.words: list[str] = []
+        self.options: dict[str, str] = {}
+        self.json_file = ""
+        self.quiet = 0
+        self.children = True
+        self.help = False
 
 
 def parse(argv: list[str]) -> Request:

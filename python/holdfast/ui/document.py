@@ -170,7 +170,20 @@ def _traffic(stats: Mapping[str, Any], main: Mapping[str, Any], heap: Mapping[st
         rows.append(
             ("reallocs", f"{units.count(kept)} in place, {units.count(moved)} moved", "normal")
         )
-    return Section("Heap", [Facts(rows + _condition(stats))], _peak(stats))
+    rows += _condition(stats) + _python(main["python"])
+    return Section("Heap", [Facts(rows)], _peak(stats))
+
+
+def _python(python: Mapping[str, Any] | None) -> list[Row]:
+    arenas, pools = (python or {}).get("arenas") or {}, (python or {}).get("pools") or {}
+    if not arenas.get("used_peak"):
+        return []
+    held = f"{units.count(arenas['used'])} arenas (most: {units.count(arenas['used_peak'])})"
+    text = f"{units.count(pools.get('blocks', 0))} small objects in {held}"
+    given = arenas.get("bytes_returned", 0) + pools.get("bytes_returned", 0)
+    if given:
+        text += f", {units.size(given)} returned"
+    return [("Python", text, "normal")]
 
 
 def _peak(stats: Mapping[str, Any]) -> str:

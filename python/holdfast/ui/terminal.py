@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TextIO
 
-from holdfast.ui import units
-from holdfast.ui.model import Bars, Facts, Finding, Grid, Item, Section, Text
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text as Rich
+
+from holdfast.ui import units
+from holdfast.ui.model import Bars, Facts, Finding, Grid, Item, Section, Text
 
 __all__ = ["draw", "render"]
 
