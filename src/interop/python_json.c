@@ -105,6 +105,18 @@ static void write_pools(hfi_writer *w) {
     hfi_json_close(w, '}');
 }
 
+static void write_range(uintptr_t begin, uintptr_t end, const char *kind, void *context) {
+    hfi_writer *w = context;
+    hfi_json_open(w, '{');
+    hfi_json_key(w, "start");
+    hfi_json_hex(w, begin, 0);
+    hfi_json_key(w, "end");
+    hfi_json_hex(w, end, 0);
+    hfi_json_key(w, "kind");
+    hfi_json_text(w, kind);
+    hfi_json_close(w, '}');
+}
+
 size_t hfi_python_json(char *buffer, size_t size) {
     hfi_writer w = hfi_writer_make(buffer, size);
     if (!hfi_python.present) {
@@ -130,6 +142,10 @@ size_t hfi_python_json(char *buffer, size_t size) {
     write_parts(&w);
     write_arenas(&w);
     write_pools(&w);
+    hfi_json_key(&w, "ranges");
+    hfi_json_open(&w, '[');
+    hfi_python_ranges(write_range, &w);
+    hfi_json_close(&w, ']');
     hfi_json_key(&w, "sites");
     hfi_json_open(&w, '{');
     write_number(&w, "lines", hfi_lines_count());
