@@ -1,0 +1,214 @@
+/* test_middle.c - blocks of some 32 KiB to 1 MiB: headers, split, coalesce, orders, quarantine.
+ * Method      addresses and statistics of a heap that serves nothing but the middle tier. */
+#include <heap/middle.h>
+
+#include "account.h"
+#include "content.h"
+
+static int reports;
+static hf_report_kind last_kind;
+static ptrdiff_t last_offset;
+static size_t last_length, last_size;
+
+static void on_report(const hf_report *report, void *context) {
+    (void)context;
+    reports++;
+    last_kind = report->kind;
+    last_offset = report->damage_offset;
+    last_length = report->damage_length;
+    last_size = report->block_size;
+}
+
+static hf_heap *make(hf_fit_order order) {
+    hf_options options;
+    hf_heap *heap;
+    hf_options_init(&options);
+    options.profile = HF_PROFILE_CHECKED;
+    options.fit = order;
+    options.sites = HF_SITES_OFF;
+    options.reclaim = HF_RECLAIM_OFF;
+    CHECK_EQ(hf_heap_create(&options, "middle", -1, &heap), HF_OK);
+    reports = 0;
+    return heap;
+}
+
+static struct hfi_middle_pool *pool_of(const void *block) {
+    struct hfi_owner *owner = hfi_pagemap_owner(block);
+    CHECK(owner != NULL);
+    CHECK_EQ(owner->kind, HFI_OWNER_MIDDLE);
+    return (struct hfi_middle_pool *)owner;
+}
+
+static void test_every_size_is_found_by_start_only(void) {
+    hf_heap *heap = make(HF_FIT_FIRST);
+    for (size_t size = 33000; size <= HFI_MIDDLE_MAX - 64; size += 7919) {
+        char *block = hf_heap_malloc(heap, size);
+        CHECK(block != NULL);
+        struct hfi_middle_pool *pool = pool_of(block);
+        void *payload = NULL;
+        size_t extent = 0;
+        CHECK_EQ(hfi_middle_find(pool, block, &payload, &extent), HFI_MIDDLE_START);
+        CHECK_PTR(payload, block);
+        CHECK_GE(extent, size + HFI_TRAILER);
+        CHECK_LT(extent, size + HFI_TRAILER + HFI_MIDDLE_UNIT + HFI_MIDDLE_HEADER);
+        CHECK_EQ(hfi_middle_find(pool, block + 16, &payload, &extent), HFI_MIDDLE_INSIDE);
+        CHECK_PTR(payload, block);
+        CHECK_EQ(hfi_middle_find(pool, block + size - 1, &payload, &extent), HFI_MIDDLE_INSIDE);
+        hf_heap_free(heap, block);
+        CHECK_EQ(hfi_middle_find(pool, block, &payload, &extent), HFI_MIDDLE_FREE);
+        CHECK(hfi_fit_check(&pool->fit));
+    }
+    CHECK_EQ(account_stats(heap).middle_allocs, account_stats(heap).frees);
+    CHECK_EQ(hf_heap_destroy(heap), HF_OK);
+}
+
+static void test_freed_neighbours_join_and_serve_a_bigger_block(void) {
+    hf_heap *heap = make(HF_FIT_FIRST);
+    char *a = hf_heap_malloc(heap, 100000), *b = hf_heap_malloc(heap, 100000);
+    char *c = hf_heap_malloc(heap, 100000), *d = hf_heap_malloc(heap, 100000);
+    CHECK(a < b && b < c && c < d);
+    uint64_t before = account_stats(heap).coalesces;
+    hf_heap_free(heap, a);
+    hf_heap_free(heap, c);
+    hf_heap_free(heap, b);
+    CHECK_GE(account_stats(heap).coalesces - before, 2);
+    CHECK_PTR(hf_heap_malloc(heap, 290000), a);
+    hf_heap_free(heap, d);
+    account_whole(heap);
+    account_check(heap);
+    CHECK_EQ(hf_heap_destroy(heap), HF_OK);
+}
+
+/* Holes of 300, 100 and 200 KB in address order; what serves 90 KB tells the order. */
+static void test_orders_choose_their_hole(void) {
+    for (int order = 0; order < 3; order++) {
+        hf_heap *heap = make((hf_fit_order)order);
+        const size_t sizes[] = {300000, 40000, 100000, 40000, 200000, 40000};
+        char *blocks[6];
+        for (int i = 0; i < 6; i++)
+            blocks[i] = hf_heap_malloc(heap, sizes[i]);
+        for (int i = 0; i < 6; i += 2)
+            hf_heap_free(heap, blocks[i]);
+        char *got = hf_heap_malloc(heap, 90000);
+        if (order == HF_FIT_FIRST) CHECK_PTR(got, blocks[0]);
+        if (order == HF_FIT_BEST) CHECK_PTR(got, blocks[2]);
+        if (order == HF_FIT_NEXT) CHECK(got > blocks[5] || got == blocks[0]);
+        account_whole(heap);
+        CHECK_EQ(hf_heap_destroy(heap), HF_OK);
+    }
+}
+
+static void test_realloc_in_place_uses_the_hole_behind(void) {
+    hf_heap *heap = make(HF_FIT_FIRST);
+    char *a = hf_heap_malloc(heap, 60000), *b = hf_heap_malloc(heap, 60000),
+         *c = hf_heap_malloc(heap, 60000);
+    content_fill(a, 60000, 5);
+    hf_heap_free(heap, b);
+    uint64_t before = account_stats(heap).reallocs_in_place;
+    CHECK_PTR(hf_heap_realloc(heap, a, 110000), a);
+    CHECK(content_whole_to(a, 60000, 60000, 5));
+    CHECK_PTR(hf_heap_realloc(heap, a, 40000), a);
+    CHECK_EQ(hf_usable_size(a), 40000);
+    CHECK_EQ(account_stats(heap).reallocs_in_place - before, 2);
+    char *moved = hf_heap_realloc(heap, c, 700000);
+    CHECK(moved != NULL);
+    account_whole(heap);
+    account_check(heap);
+    CHECK_EQ(hf_heap_destroy(heap), HF_OK);
+}
+
+static void test_every_byte_of_a_header_is_watched(void) {
+    hf_report_handler_set(on_report, NULL);
+    for (int byte = 1; byte <= 16; byte++) {
+        hf_heap *heap = make(HF_FIT_FIRST);
+        char *block = hf_heap_malloc(heap, 50000);
+        block[-byte] = (char)(block[-byte] ^ 0x10);
+        hf_heap_free(heap, block);
+        CHECK_EQ(reports, 1);
+        CHECK_EQ(last_kind, HF_REPORT_UNDERFLOW);
+        CHECK_EQ(last_offset, -byte);
+        CHECK_EQ(last_length, 1);
+        CHECK_EQ(last_size, 50000);
+        CHECK_EQ(account_stats(heap).middle_pools_quarantined, 1);
+        account_check(heap);
+        char *next = hf_heap_malloc(heap, 50000);
+        CHECK(next != NULL);
+        CHECK(pool_of(next) != pool_of(block));
+        CHECK_EQ(hf_heap_destroy(heap), HF_OK);
+    }
+    hf_report_handler_set(NULL, NULL);
+}
+
+static void test_free_twice_reports_double_free(void) {
+    hf_report_handler_set(on_report, NULL);
+    hf_heap *heap = make(HF_FIT_FIRST);
+    char *block = hf_heap_malloc(heap, 50000), *keep = hf_heap_malloc(heap, 50000);
+    hf_heap_free(heap, block);
+    hf_heap_free(heap, block);
+    CHECK_EQ(reports, 1);
+    CHECK_EQ(last_kind, HF_REPORT_DOUBLE_FREE);
+    hf_heap_free(heap, keep);
+    account_whole(heap);
+    account_check(heap);
+    CHECK_EQ(hf_heap_destroy(heap), HF_OK);
+    hf_report_handler_set(NULL, NULL);
+}
+
+static void test_aligned_blocks_of_every_alignment(void) {
+    hf_heap *heap = make(HF_FIT_FIRST);
+    char *blocks[40];
+    int n = 0;
+    for (size_t alignment = 16; alignment <= HFI_SLICE; alignment *= 2)
+        for (size_t size = 35000; size < 600000; size += 290000) {
+            char *block = hf_heap_aligned_alloc(heap, alignment, size);
+            CHECK(block != NULL);
+            CHECK_EQ((uintptr_t)block % alignment, 0);
+            CHECK_EQ(hf_usable_size(block), size);
+            content_fill(block, size, (uint64_t)n);
+            blocks[n++] = block;
+        }
+    account_whole(heap);
+    for (int i = 0; i < n; i++) {
+        CHECK(content_whole(blocks[i], hf_usable_size(blocks[i]), (uint64_t)i));
+        hf_heap_free(heap, blocks[i]);
+    }
+    account_whole(heap);
+    account_check(heap);
+    CHECK_EQ(hf_heap_destroy(heap), HF_OK);
+}
+
+static void test_free_pool_gives_its_segment_back(void) {
+    hf_heap *heap = make(HF_FIT_FIRST);
+    enum { COUNT = 300 };
+    char *blocks[COUNT];
+    for (int i = 0; i < COUNT; i++) {
+        blocks[i] = hf_heap_malloc(heap, 100000);
+        CHECK(blocks[i] != NULL);
+        memset(blocks[i], 1, 100000);
+    }
+    uint64_t pools = account_stats(heap).middle_pools, mapped = account_stats(heap).bytes_mapped;
+    CHECK_GT(pools, 1);
+    for (int i = 0; i < COUNT; i++)
+        hf_heap_free(heap, blocks[i]);
+    (void)hf_heap_reclaim(heap);
+    CHECK_EQ(account_stats(heap).middle_pools, 0);
+    CHECK_LT(account_stats(heap).bytes_mapped, mapped / 4);
+    CHECK_PTR(hfi_pagemap_owner(blocks[0]), NULL);
+    account_check(heap);
+    CHECK(hf_heap_malloc(heap, 100000) != NULL); /* a dormant pool wakes */
+    account_check(heap);
+    CHECK_EQ(hf_heap_destroy(heap), HF_OK);
+}
+
+int main(void) {
+    CHECK_WATCHDOG(60);
+    CHECK_RUN(test_every_size_is_found_by_start_only);
+    CHECK_RUN(test_freed_neighbours_join_and_serve_a_bigger_block);
+    CHECK_RUN(test_orders_choose_their_hole);
+    CHECK_RUN(test_realloc_in_place_uses_the_hole_behind);
+    CHECK_RUN(test_every_byte_of_a_header_is_watched);
+    CHECK_RUN(test_free_twice_reports_double_free);
+    CHECK_RUN(test_aligned_blocks_of_every_alignment);
+    CHECK_RUN(test_free_pool_gives_its_segment_back);
+    return 0;
+}
