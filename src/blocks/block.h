@@ -3,8 +3,9 @@
  *   |<------------------ extent ------------------->|
  *   | payload (size) | pattern | ... | site? | trailer|
  *
- * trailer = (payload + note + secret) * MULTIPLIER, and its complement once the block is freed.
+ * trailer = (its address - note + secret) * MULTIPLIER, and its complement once the block is freed.
  * note    = slack : 13 | domain : 2 | site : 1, slack = extent - 8 - size (- 8 if a site is kept).
+ * For libc's blocks without a site "address - note" is the end of the payload, where the pattern is.
  * Undoing the product gives `note` back; any damage to the trailer makes it a random 64-bit number,
  * so one comparison against 16 bits answers "whole?", "live?" and "how long?" at once.
  * The 8 bytes after the payload hold a pattern (as far as there is slack): an overflow by one byte
@@ -23,6 +24,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/visibility.h"
+
 #define HFI_TRAILER ((size_t)8)
 #define HFI_SITE_WORD ((size_t)8)
 
@@ -36,12 +39,12 @@
 _Static_assert(HFI_BLOCK_MULTIPLIER * HFI_BLOCK_INVERSE == 1, "the product can be undone");
 
 /* Drawn once at start. The pattern's bytes are all different and all >= 0x80: text and zeroes, what
- * programs overflow with, never look like it. */
-struct hfi_block_secret {
-    uint64_t secret;
-    uint64_t pattern;
-};
-extern struct hfi_block_secret hfi_block_secret;
+ * programs overflow with, never look like it. Four words of their own and not a structure: then
+ * each is one memory operand on the hot path. */
+extern HFI_HIDDEN uint64_t hfi_block_secret;
+extern HFI_HIDDEN uint64_t hfi_block_pattern;
+extern HFI_HIDDEN uint64_t hfi_block_multiplier; /* the constants above, as operands */
+extern HFI_HIDDEN uint64_t hfi_block_inverse;
 
 void hfi_block_secret_start(void);
 
@@ -55,43 +58,59 @@ static inline void hfi_store64(void *at, uint64_t value) {
     memcpy(at, &value, sizeof value);
 }
 
+static inline void hfi_complement64(void *at) {
+#if defined(__x86_64__)
+    /* One instruction on memory; the compiler would keep the loaded word and store it back. */
+    __asm__("notq %0" : "+m"(*(uint64_t *)at));
+#else
+    hfi_store64(at, ~hfi_load64(at));
+#endif
+}
+
 /* Where the trailer of a block stands. */
 static inline char *hfi_block_trailer(const void *payload, size_t extent) {
     return (char *)payload + extent - HFI_TRAILER;
 }
 
+/* What a trailer says of itself: its address less the note. */
+static inline uintptr_t hfi_block_end(const char *trailer) {
+    return hfi_load64(trailer) * hfi_block_inverse - hfi_block_secret;
+}
+
 /* The note of a live, whole block; anything above HFI_NOTE_MAX otherwise. */
 static inline uint64_t hfi_block_note(const void *payload, size_t extent) {
-    uint64_t word = hfi_load64(hfi_block_trailer(payload, extent));
-    return word * HFI_BLOCK_INVERSE - hfi_block_secret.secret - (uintptr_t)payload;
+    const char *at = hfi_block_trailer(payload, extent);
+    return (uintptr_t)at - hfi_block_end(at);
 }
 
 /* The note of a freed, whole block; anything above HFI_NOTE_MAX otherwise. */
 static inline uint64_t hfi_block_note_freed(const void *payload, size_t extent) {
-    uint64_t word = ~hfi_load64(hfi_block_trailer(payload, extent));
-    return word * HFI_BLOCK_INVERSE - hfi_block_secret.secret - (uintptr_t)payload;
+    const char *at = hfi_block_trailer(payload, extent);
+    return (uintptr_t)at - (~hfi_load64(at) * hfi_block_inverse - hfi_block_secret);
+}
+
+/* The trailer of a live block with this note. */
+static inline uint64_t hfi_block_word(const void *payload, size_t extent, uint64_t note) {
+    return ((uintptr_t)payload + extent - HFI_TRAILER - note + hfi_block_secret) * hfi_block_multiplier;
 }
 
 /* Makes the block live: writes pattern and trailer. `note` carries slack, domain and site flag;
  * slack must be what note says. */
 static inline void hfi_block_seal(void *payload, size_t extent, size_t size, uint64_t note) {
-    hfi_store64((char *)payload + size, hfi_block_secret.pattern);
-    hfi_store64(hfi_block_trailer(payload, extent),
-                ((uintptr_t)payload + note + hfi_block_secret.secret) * HFI_BLOCK_MULTIPLIER);
+    hfi_store64((char *)payload + size, hfi_block_pattern);
+    hfi_store64(hfi_block_trailer(payload, extent), hfi_block_word(payload, extent, note));
 }
 
 static inline void hfi_block_mark_freed(void *payload, size_t extent) {
-    char *at = hfi_block_trailer(payload, extent);
-    hfi_store64(at, ~hfi_load64(at));
+    hfi_complement64(hfi_block_trailer(payload, extent));
 }
 
 /* Makes memory look like a block that was freed: pattern at the start (or all over), freed trailer. */
 static inline void hfi_block_freshen(void *payload, size_t extent, bool fill) {
     size_t filled = fill ? extent - HFI_TRAILER : 8;
     for (size_t at = 0; at + 8 <= filled; at += 8)
-        hfi_store64((char *)payload + at, hfi_block_secret.pattern);
-    hfi_store64(hfi_block_trailer(payload, extent),
-                ~(((uintptr_t)payload + hfi_block_secret.secret) * HFI_BLOCK_MULTIPLIER));
+        hfi_store64((char *)payload + at, hfi_block_pattern);
+    hfi_store64(hfi_block_trailer(payload, extent), ~hfi_block_word(payload, extent, 0));
 }
 
 /* End of what belongs to the program and its slack: trailer, or site word if one is kept. */
@@ -106,7 +125,7 @@ static inline size_t hfi_block_size(size_t extent, uint64_t note) {
 
 /* True if the bytes after the payload are as the seal left them. */
 static inline bool hfi_block_pattern_whole(const char *limit, size_t slack) {
-    uint64_t found = hfi_load64(limit - slack) ^ hfi_block_secret.pattern;
+    uint64_t found = hfi_load64(limit - slack) ^ hfi_block_pattern;
     if (__builtin_expect(found == 0, 1)) return true;
     return slack < 8 && (slack == 0 || found << (64 - 8 * slack) == 0);
 }

@@ -87,10 +87,9 @@ static void describe_damage(hf_report *report, const char *block, size_t offset,
 static size_t expected_tail(const char *block, size_t extent, size_t size, uint64_t note,
                             unsigned char *tail) {
     size_t length = extent - size;
-    uint64_t trailer =
-        ((uintptr_t)block + note + hfi_block_secret.secret) * HFI_BLOCK_MULTIPLIER;
+    uint64_t trailer = hfi_block_word(block, extent, note);
     memcpy(tail, block + size, length); /* what lies between is not known: it counts as right */
-    memcpy(tail, &hfi_block_secret.pattern, length < 8 ? length : 8);
+    memcpy(tail, &hfi_block_pattern, length < 8 ? length : 8);
     memcpy(tail + length - HFI_TRAILER, &trailer, HFI_TRAILER);
     return length;
 }
@@ -103,13 +102,12 @@ static bool guess_size(const char *block, size_t extent, size_t *size_out, uint6
     for (unsigned domain = 0; domain < 4; domain++) {
         for (size_t slack = 0; slack <= most; slack++) {
             uint64_t note = slack | (uint64_t)domain << HFI_DOMAIN_SHIFT;
-            uint64_t whole =
-                ((uintptr_t)block + note + hfi_block_secret.secret) * HFI_BLOCK_MULTIPLIER;
+            uint64_t whole = hfi_block_word(block, extent, note);
             uint64_t differs = whole ^ found;
             unsigned score = 0;
             for (unsigned byte = 0; byte < 8; byte++) score += ((differs >> (8 * byte)) & 0xff) == 0;
             size_t size = extent - HFI_TRAILER - slack, shown = slack < 8 ? slack : 8;
-            const unsigned char *pattern = (const unsigned char *)&hfi_block_secret.pattern;
+            const unsigned char *pattern = (const unsigned char *)&hfi_block_pattern;
             for (size_t i = 0; i < shown; i++)
                 score += (unsigned char)block[size + i] == pattern[i] ? 1 : 0;
             if (score <= best) continue;
@@ -303,9 +301,9 @@ void hfi_report_written(hf_heap *heap, const void *block, size_t extent, const c
     size_t words = heap->fill ? (extent - kept) / 8 : 1;
     const char *at = block;
     size_t first = 0;
-    while (first < words && hfi_load64(at + 8 * first) == hfi_block_secret.pattern) first++;
+    while (first < words && hfi_load64(at + 8 * first) == hfi_block_pattern) first++;
     if (first < words) {
-        describe_damage(&report, block, first * 8, (const unsigned char *)&hfi_block_secret.pattern, 8);
+        describe_damage(&report, block, first * 8, (const unsigned char *)&hfi_block_pattern, 8);
     } else { /* the payload is whole, so it was the trailer */
         report.damage_offset = (ptrdiff_t)(extent - HFI_TRAILER);
         report.damage_length = HFI_TRAILER;
@@ -340,8 +338,7 @@ bool hfi_verify_before(hf_heap *heap, const void *block, size_t extent, const ch
     report.damage_length = HFI_TRAILER;
     report.found = word;
     if (known || index == 0) {
-        uint64_t whole = ((uintptr_t)before + (index == 0 ? 0 : note) + hfi_block_secret.secret) *
-                         HFI_BLOCK_MULTIPLIER;
+        uint64_t whole = hfi_block_word(before, extent, index == 0 ? 0 : note);
         describe_damage(&report, before, extent - HFI_TRAILER, (const unsigned char *)&whole, 8);
         report.damage_offset -= (ptrdiff_t)extent;
     } else {
@@ -356,7 +353,7 @@ bool hfi_verify_before(hf_heap *heap, const void *block, size_t extent, const ch
 bool hfi_verify_freed(hf_heap *heap, const void *block, size_t extent, const char *found_by) {
     struct hfi_slab *slab = (struct hfi_slab *)hfi_pagemap_owner(block);
     if (slab->state == HFI_SLAB_QUARANTINED) return true; /* the pool keeps it out */
-    bool whole = hfi_load64(block) == hfi_block_secret.pattern &&
+    bool whole = hfi_load64(block) == hfi_block_pattern &&
                  hfi_block_note_freed(block, extent) <= HFI_NOTE_MAX;
     if (!whole && !(slab->purged && hfi_load64(block) == 0)) {
         hfi_report_written(heap, block, extent, found_by);

@@ -8,6 +8,8 @@
 
 #include <stddef.h>
 
+#include "base/visibility.h"
+
 struct hfi_dispatch {
     void *(*malloc)(size_t size);
     void (*free)(void *block);
@@ -19,6 +21,6 @@ struct hfi_dispatch {
     void *(*domain_malloc)(int domain, size_t size); /* domain: 0..3, report.h */
     void (*domain_free)(int domain, void *block);
 };
-extern struct hfi_dispatch hfi_dispatch;
+extern HFI_HIDDEN struct hfi_dispatch hfi_dispatch;
 
 #endif

@@ -49,15 +49,13 @@ static inline struct hfi_magazine *magazine_at(struct hfi_tcache *tc, size_t ext
     return (struct hfi_magazine *)((char *)tc + extent * (sizeof(struct hfi_magazine) / 16));
 }
 
-/* The magazine for blocks of the slice that holds the address; that of class 0, always full, if it
- * is not a healthy slab of the default heap. */
-static inline struct hfi_magazine *magazine_of(struct hfi_tcache *tc, const void *block) {
-    uintptr_t offset = (uintptr_t)block - hfi_reservation.base;
-    if (hfi_unlikely(offset >= hfi_reservation.size)) return NULL;
+/* Offset in the thread cache of the magazine for blocks of the slice that holds the address; 0, the
+ * magazine that is always full, if that is not a healthy slab of the default heap. */
+static inline size_t magazine_offset(const void *block) {
+    uintptr_t offset = (uintptr_t)block - hfi_reservation_base;
+    if (hfi_unlikely(offset >= hfi_reservation_size)) return 0;
     /* relaxed: the block came with the program's own synchronisation. */
-    uint16_t at = atomic_load_explicit(&hfi_pagemap.magazine[offset >> HFI_SLICE_SHIFT],
-                                       memory_order_relaxed);
-    return (struct hfi_magazine *)((char *)tc + at);
+    return atomic_load_explicit(&hfi_pagemap_magazine[offset >> HFI_SLICE_SHIFT], memory_order_relaxed);
 }
 
 /* --- fast ----------------------------------------------------------------------------------- */
@@ -69,7 +67,7 @@ static __attribute__((noinline)) void *malloc_fast_wide(size_t size) {
     void **top = hfi_own_load(m->top);
     void *block = top[-1];
     if (hfi_unlikely(block == NULL)) return malloc_cold(size);
-    hfi_own_store(m->top, top - 1);
+    hfi_own_step(m->top, -1);
     hfi_own_add(m->allocs, 1);
     return block;
 }
@@ -80,24 +78,20 @@ static HOT void *malloc_fast(size_t size) {
     void **top = hfi_own_load(m->top);
     void *block = top[-1];
     if (hfi_unlikely(block == NULL)) return malloc_cold(size);
-    hfi_own_store(m->top, top - 1);
+    hfi_own_step(m->top, -1);
     hfi_own_add(m->allocs, 1);
     return block;
 }
 
 static HOT void free_fast(void *block) {
-    struct hfi_magazine *m = magazine_of(hfi_tcache_current, block);
-    if (hfi_unlikely(m == NULL)) {
-        free_cold(block);
-        return;
-    }
+    struct hfi_magazine *m = (struct hfi_magazine *)((char *)hfi_tcache_current + magazine_offset(block));
     void **top = hfi_own_load(m->top);
     if (hfi_unlikely(top >= hfi_own_load(m->limit))) {
         free_cold(block);
         return;
     }
     *top = block;
-    hfi_own_store(m->top, top + 1);
+    hfi_own_step(m->top, 1);
 }
 
 /* --- checked -------------------------------------------------------------------------------- */
@@ -108,9 +102,9 @@ static inline void *checked_pop(struct hfi_magazine *m, size_t extent, size_t si
     char *block = top[-1];
     if (hfi_unlikely(block == NULL))
         return domain == HF_DOMAIN_LIBC ? malloc_cold(size) : domain_malloc_cold(domain, size);
-    hfi_own_store(m->top, top - 1);
+    hfi_own_step(m->top, -1);
     hfi_own_add(m->allocs, 1);
-    if (hfi_unlikely(hfi_load64(block) != hfi_block_secret.pattern))
+    if (hfi_unlikely(hfi_load64(block) != hfi_block_pattern))
         return suspect_cold(block, extent, size, domain);
     hfi_block_seal(block, extent, size,
                    (extent - HFI_TRAILER - size) + ((uint64_t)domain << HFI_DOMAIN_SHIFT));
@@ -138,40 +132,38 @@ static COLD void free_checked_tight(int domain, void *block, struct hfi_magazine
         return;
     }
     hfi_block_mark_freed(block, extent);
-    hfi_store64(block, hfi_block_secret.pattern);
+    hfi_store64(block, hfi_block_pattern);
     void **top = hfi_own_load(m->top);
     *top = block;
-    hfi_own_store(m->top, top + 1);
+    hfi_own_step(m->top, 1);
 }
 
 static inline void checked_free(int domain, void *block) {
-    struct hfi_magazine *m = magazine_of(hfi_tcache_current, block);
-    if (hfi_unlikely(m == NULL)) {
-        domain_free_cold(domain, block);
-        return;
-    }
+    struct hfi_magazine *m = (struct hfi_magazine *)((char *)hfi_tcache_current + magazine_offset(block));
     void **top = hfi_own_load(m->top);
     if (hfi_unlikely(top >= hfi_own_load(m->limit))) {
         domain_free_cold(domain, block);
         return;
     }
     char *trailer = hfi_block_trailer(block, m->block_size);
-    uint64_t slack =
-        hfi_block_note(block, m->block_size) - ((uint64_t)domain << HFI_DOMAIN_SHIFT);
+    uintptr_t end = hfi_block_end(trailer) + ((uintptr_t)domain << HFI_DOMAIN_SHIFT);
+    /* The compiler would compute slack from the unfinished sum, at two instructions more. */
+    __asm__("" : "+r"(end));
+    uint64_t slack = (uintptr_t)trailer - end;
     /* Freed, damaged, of another domain, with a site: all of it is above. */
     if (hfi_unlikely(slack > HFI_SLACK_MAX)) {
         domain_free_cold(domain, block);
         return;
     }
-    uint64_t pattern = hfi_block_secret.pattern;
-    if (hfi_unlikely(hfi_load64(trailer - slack) != pattern)) {
+    uint64_t pattern = hfi_block_pattern;
+    if (hfi_unlikely(hfi_load64((const char *)end) != pattern)) {
         free_checked_tight(domain, block, m, slack);
         return;
     }
-    hfi_store64(trailer, ~hfi_load64(trailer));
+    hfi_complement64(trailer);
     hfi_store64(block, pattern);
     *top = block;
-    hfi_own_store(m->top, top + 1);
+    hfi_own_step(m->top, 1);
 }
 
 static HOT void *malloc_checked(size_t size) {

@@ -31,7 +31,7 @@ static struct hfi_tcache *cache_of(hf_heap *heap) {
 
 /* True if a block that was free until now holds what it held when it was freed. */
 static bool reusable(hf_heap *heap, const char *block, size_t extent) {
-    uint64_t pattern = hfi_block_secret.pattern;
+    uint64_t pattern = hfi_block_pattern;
     size_t words = heap->fill ? (extent - HFI_TRAILER) / 8 : 1;
     bool zero_allowed = false;
     for (size_t i = 0; i < words; i++) {
@@ -227,7 +227,7 @@ static void mark_freed(hf_heap *heap, char *block, const struct hfi_live *live) 
     /* The site word of a freed block stays readable: it names who freed it. */
     if (heap->fill)
         words = (live->extent - HFI_TRAILER - ((live->note & HFI_NOTE_SITE) ? HFI_SITE_WORD : 0)) / 8;
-    for (size_t i = 0; i < words; i++) hfi_store64(block + 8 * i, hfi_block_secret.pattern);
+    for (size_t i = 0; i < words; i++) hfi_store64(block + 8 * i, hfi_block_pattern);
 }
 
 static void small_give(hf_heap *heap, char *block, const struct hfi_live *live) {

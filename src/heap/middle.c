@@ -70,19 +70,19 @@ static size_t extent_of(const struct hfi_middle_pool *pool, uint32_t start) {
 
 /* Both words of a header depend on where it is, so a copied one is not taken for the real one. */
 static void header_write(char *payload) {
-    uint64_t word = ((uintptr_t)payload ^ hfi_block_secret.secret) * HFI_BLOCK_INVERSE;
+    uint64_t word = ((uintptr_t)payload ^ hfi_block_secret) * HFI_BLOCK_INVERSE;
     hfi_store64(payload - 16, word);
     hfi_store64(payload - 8, ~word);
 }
 
 bool hfi_middle_header_whole(const char *payload) {
-    uint64_t word = ((uintptr_t)payload ^ hfi_block_secret.secret) * HFI_BLOCK_INVERSE;
+    uint64_t word = ((uintptr_t)payload ^ hfi_block_secret) * HFI_BLOCK_INVERSE;
     return hfi_load64(payload - 16) == word && hfi_load64(payload - 8) == ~word;
 }
 
 void hfi_middle_header_damage(const char *payload, ptrdiff_t *offset_out, size_t *length_out,
                               uint64_t *expected_out, uint64_t *found_out) {
-    uint64_t word = ((uintptr_t)payload ^ hfi_block_secret.secret) * HFI_BLOCK_INVERSE;
+    uint64_t word = ((uintptr_t)payload ^ hfi_block_secret) * HFI_BLOCK_INVERSE;
     uint64_t expected[2] = {word, ~word}, found[2];
     memcpy(found, payload - 16, sizeof found);
     const unsigned char *a = (const unsigned char *)expected, *b = (const unsigned char *)found;

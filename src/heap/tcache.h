@@ -9,9 +9,9 @@
 
 /* Of the default heap: never NULL. Points at hfi_tcache_empty until the thread's first miss and
  * after its end; that one's magazines are empty and full at once, so every path turns slow. */
-extern __thread struct hfi_tcache *hfi_tcache_current __attribute__((tls_model("initial-exec")));
-extern __thread struct hfi_thread *hfi_thread_current __attribute__((tls_model("initial-exec")));
-extern struct hfi_tcache hfi_tcache_empty;
+extern HFI_HIDDEN __thread struct hfi_tcache *hfi_tcache_current __attribute__((tls_model("initial-exec")));
+extern HFI_HIDDEN __thread struct hfi_thread *hfi_thread_current __attribute__((tls_model("initial-exec")));
+extern HFI_HIDDEN struct hfi_tcache hfi_tcache_empty;
 
 void hfi_tcache_start(void);
 /* The calling thread's cache of `heap`, made if need be; NULL if there can be none (the thread is

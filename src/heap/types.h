@@ -39,6 +39,13 @@
 #define hfi_own_store(word, value) ((word) = (value))
 #endif
 #define hfi_own_add(word, value) hfi_own_store(word, hfi_own_load(word) + (value))
+/* Moves a pointer by whole slots in memory: one instruction where the compiler would make two. */
+#if defined(__x86_64__) && !defined(HFI_TSAN)
+#define hfi_own_step(pointer, slots) \
+    __asm__("addq %1, %0" : "+m"(pointer) : "i"((slots) * (int)sizeof(void *)))
+#else
+#define hfi_own_step(pointer, slots) hfi_own_store(pointer, hfi_own_load(pointer) + (slots))
+#endif
 
 #define hfi_likely(condition) __builtin_expect(!!(condition), 1)
 #define hfi_unlikely(condition) __builtin_expect(!!(condition), 0)

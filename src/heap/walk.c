@@ -195,7 +195,7 @@ static int check_one(hf_heap *heap, const struct found *found, void *context) {
     uint32_t index = hfi_slab_index(slab, block);
     if (index >= slab->fresh) return 0;
     uint64_t head = hfi_load64(block);
-    if (head == hfi_block_secret.pattern || (head == 0 && slab->purged)) return 0;
+    if (head == hfi_block_pattern || (head == 0 && slab->purged)) return 0;
     hfi_report_written(heap, block, extent, "check");
     *count += 1;
     return 0;

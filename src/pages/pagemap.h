@@ -20,10 +20,8 @@ struct hfi_owner {
     uint8_t kind;
 };
 
-extern struct hfi_pagemap {
-    _Atomic uint16_t *magazine;
-    struct hfi_owner *_Atomic *owner;
-} hfi_pagemap;
+extern HFI_HIDDEN _Atomic uint16_t *hfi_pagemap_magazine;
+extern HFI_HIDDEN struct hfi_owner *_Atomic *hfi_pagemap_owners;
 
 /* After hfi_segment_start. 0 or -1. */
 int hfi_pagemap_start(void);
@@ -32,10 +30,10 @@ void hfi_pagemap_set(const void *base, size_t slices, struct hfi_owner *owner, u
 void hfi_pagemap_set_magazine(const void *base, size_t slices, uint16_t magazine);
 
 static inline struct hfi_owner *hfi_pagemap_owner(const void *address) {
-    uintptr_t offset = (uintptr_t)address - hfi_reservation.base;
-    if (offset >= hfi_reservation.size) return NULL;
+    uintptr_t offset = (uintptr_t)address - hfi_reservation_base;
+    if (offset >= hfi_reservation_size) return NULL;
     /* SYNC(pagemap.owner): pairs with the release in hfi_pagemap_set. */
-    return atomic_load_explicit(&hfi_pagemap.owner[offset >> HFI_SLICE_SHIFT], memory_order_acquire);
+    return atomic_load_explicit(&hfi_pagemap_owners[offset >> HFI_SLICE_SHIFT], memory_order_acquire);
 }
 
 #endif

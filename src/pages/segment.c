@@ -14,7 +14,8 @@
 
 #include "base/assert.h"
 
-struct hfi_reservation hfi_reservation;
+uintptr_t hfi_reservation_base;
+size_t hfi_reservation_size;
 
 struct shard {
     hfi_lock lock;
@@ -63,8 +64,8 @@ int hfi_segment_start(unsigned wanted_shards) {
         s->dirty = s->free + words;
         s->aged = s->dirty + words;
     }
-    hfi_reservation.base = (uintptr_t)base;
-    hfi_reservation.size = size;
+    hfi_reservation_base = (uintptr_t)base;
+    hfi_reservation_size = size;
     return 0;
 }
 
@@ -213,8 +214,8 @@ void *hfi_segment_take(size_t count, size_t align_slices, unsigned home, bool *z
 }
 
 static struct shard *shard_of(uintptr_t address, size_t *index_out) {
-    size_t shard_size = hfi_reservation.size / shard_count;
-    size_t offset = address - hfi_reservation.base;
+    size_t shard_size = hfi_reservation_size / shard_count;
+    size_t offset = address - hfi_reservation_base;
     *index_out = (offset % shard_size) >> HFI_SLICE_SHIFT;
     return &shards[offset / shard_size];
 }

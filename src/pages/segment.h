@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "base/lock.h"
+#include "base/visibility.h"
 #include "os/os.h"
 
 #define HFI_SLICE_SHIFT 16
@@ -28,11 +29,10 @@
 #define HFI_CHUNK_SLICES 64u
 #define HFI_SHARDS_MAX 16u
 
-/* The reservation; set once at start. */
-extern struct hfi_reservation {
-    uintptr_t base;
-    size_t size; /* 0 before start: no address is ours */
-} hfi_reservation;
+/* The reservation; set once at start. Size 0 before that: no address is ours. Words of their own,
+ * so that each is one memory operand on the hot path. */
+extern HFI_HIDDEN uintptr_t hfi_reservation_base;
+extern HFI_HIDDEN size_t hfi_reservation_size;
 
 /* Reserves address space, as much as the system lets us: at least `minimum` bytes. 0 or -1. */
 int hfi_segment_start(unsigned shards);
@@ -66,7 +66,7 @@ void hfi_segment_fork_parent(void);
 void hfi_segment_fork_child(void);
 
 static inline bool hfi_segment_owns(const void *address) {
-    return (uintptr_t)address - hfi_reservation.base < hfi_reservation.size;
+    return (uintptr_t)address - hfi_reservation_base < hfi_reservation_size;
 }
 
 #endif

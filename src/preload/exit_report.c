@@ -27,6 +27,7 @@
 #include "preload.h"
 
 #include "base/format.h"
+#include "heap/heap_state.h"
 #include "interop/cpython.h"
 #include "os/os.h"
 #include "pages/segment.h"
@@ -161,7 +162,7 @@ static void write_segments(void) {
     struct segments_file out = {.file = create("segments")};
     if (out.file < 0) return;
     out.writer = hfi_writer_make(copy_buffer, sizeof copy_buffer);
-    write_range(hfi_reservation.base, hfi_reservation.base + hfi_reservation.size, "reservation",
+    write_range(hfi_reservation_base, hfi_reservation_base + hfi_reservation_size, "reservation",
                 &out);
     hfi_segment_visit(write_segment, &out);
     hfi_python_ranges(write_range, &out);
@@ -277,8 +278,10 @@ static bool files_may_be_large(void) {
  * checks, and _exit may come from anywhere: both walk the heap only where a report was asked for. */
 static void check(bool asked_for, const char *how) {
     if (hf_options_active()->profile == HF_PROFILE_FAST) return;
-    if (asked_for || (!hfi_preload.forked && strcmp(how, "_exit") != 0))
-        (void)hf_heap_check(hf_heap_default(), NULL);
+    if (!asked_for && (hfi_preload.forked || strcmp(how, "_exit") == 0)) return;
+    hfi_found_by = "exit";
+    (void)hf_heap_check(hf_heap_default(), NULL);
+    hfi_found_by = NULL;
 }
 
 static void write_all(const char *how) {

@@ -9,8 +9,11 @@
  *             returns the code instead and leaves errno alone; the free functions keep errno.
  * Talks to    heap/dispatch.h.   Called by the program and by every library in it.
  * Source      C23 7.24.3, POSIX.1-2024, and the GNU manual for what only glibc has. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -19,7 +22,13 @@
 #pragma GCC visibility pop
 
 #include "os/os.h"
-#include <holdfast/export.h>
+#include <holdfast/heap.h>
+
+#if __has_attribute(copy)
+#define COPY_OF(name) copy(name),
+#else
+#define COPY_OF(name)
+#endif
 
 static bool is_power_of_two(size_t value) {
     return value != 0 && (value & (value - 1)) == 0;
@@ -104,12 +113,24 @@ HF_API void free_aligned_sized(void *block, size_t alignment, size_t size) {
     hfi_dispatch.free_sized(block, size);
 }
 
+/* Whether the program's malloc is ours: not in a process that opened this library late, nor in a
+ * program that brings a malloc of its own. The alias has malloc's address here, whatever the linker
+ * made of the name elsewhere. */
+extern void *hfi_malloc_here(size_t size)
+    __attribute__((COPY_OF(malloc) alias("malloc"), visibility("hidden")));
+
+HF_API int hf_is_active(void) {
+    static _Atomic int known; /* 0 not asked yet, 1 no, 2 yes */
+    int answer = atomic_load_explicit(&known, memory_order_relaxed); /* same answer for everybody */
+    if (answer == 0) {
+        void *bound = dlsym(RTLD_DEFAULT, "malloc");
+        answer = bound == (void *)(uintptr_t)hfi_malloc_here ? 2 : 1;
+        atomic_store_explicit(&known, answer, memory_order_relaxed);
+    }
+    return answer == 2;
+}
+
 /* Names some programs and older loaders use for "the libc's own": here they are the same. */
-#if __has_attribute(copy)
-#define COPY_OF(name) copy(name),
-#else
-#define COPY_OF(name)
-#endif
 #define SAME_AS(name) __attribute__((COPY_OF(name) alias(#name), visibility("default")))
 void *__libc_malloc(size_t size) SAME_AS(malloc);
 void __libc_free(void *block) SAME_AS(free);
