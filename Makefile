@@ -95,17 +95,7 @@ asan ubsan tsan: packages
 	cd build/$@ && ctest -j $(JOBS) --output-on-failure --output-junit $(CURDIR)/$(RESULTS)/$@.xml
 
 fuzz: packages
-	@command -v clang-14 >/dev/null || { echo "fuzz: skipped, clang-14 is not installed"; exit 0; }; \
-	cmake -S . -B build/fuzz -G Ninja -DCMAKE_C_COMPILER=clang-14 -DCMAKE_CXX_COMPILER=clang++-14 \
-	    -DCMAKE_BUILD_TYPE=Debug '-DCMAKE_C_FLAGS_DEBUG=-O1 -g' -DHOLDFAST_FUZZ=ON \
-	    -DHOLDFAST_TESTS=ON -DHOLDFAST_PYTHON=OFF '-DHOLDFAST_SANITIZE=address;undefined' >/dev/null && \
-	cmake --build build/fuzz -j $(JOBS) --target fuzzers && \
-	for fuzzer in build/fuzz/fuzz_*; do \
-	    [ -x "$$fuzzer" ] || continue; \
-	    mkdir -p build/fuzz/corpus/$$(basename $$fuzzer); \
-	    "$$fuzzer" -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
-	        build/fuzz/corpus/$$(basename $$fuzzer) || exit 1; \
-	done
+	tests/fuzz/run.sh $(FUZZ_SECONDS)
 
 # A clean `pip install .` and the Python tests on every interpreter that is here.
 pythons: packages

@@ -7,6 +7,7 @@ not installed is left out. Further ones are given as ``NAME=PATH[,VARIABLE=VALUE
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,15 +45,25 @@ class Allocator:
         return self.library is not None and "holdfast" in Path(self.library).name
 
 
+def _loads(library: Path) -> bool:
+    """Whether a program starts under the library; half-built ones and sanitizer builds do not."""
+    environment = {**os.environ, "LD_PRELOAD": str(library)}
+    run = subprocess.run(["/bin/true"], env=environment, capture_output=True, check=False)
+    return run.returncode == 0 and not run.stderr
+
+
 def find_holdfast(given: str | None = None) -> str | None:
-    """Path of libholdfast_malloc.so: the one given, the environment's, or the newest one built."""
+    """Path of libholdfast_malloc.so: the one given, the environment's, or the newest that loads."""
     given = given or os.environ.get("HOLDFAST_MALLOC_LIBRARY")
     if given:
         return str(Path(given).resolve(strict=True))
-    built = [*ROOT.glob("build/*/libholdfast_malloc.so"), *ROOT.glob("build/libholdfast_malloc.so")]
-    built += ROOT.glob("build/*/src/libholdfast_malloc.so")
-    newest = sorted(built, key=lambda path: path.stat().st_mtime)
-    return str(newest[-1]) if newest else None
+    built = [
+        path
+        for path in (ROOT / "build").glob("**/libholdfast_malloc.so")
+        if not any(word in str(path) for word in ("san", "debug", "fuzz", "coverage"))
+    ]
+    built.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    return next((str(path) for path in built if _loads(path)), None)
 
 
 def _parse_peer(text: str) -> Allocator:

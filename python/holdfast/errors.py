@@ -56,7 +56,7 @@ class InvalidArgumentError(HoldfastError, ValueError):
 
 
 class UnsupportedError(HoldfastError, NotImplementedError):
-    """This machine, kernel or build cannot do it."""
+    """The machine, the kernel or this build cannot do it."""
 
 
 class BusyError(HoldfastError, BufferError):

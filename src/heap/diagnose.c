@@ -353,9 +353,11 @@ bool hfi_verify_before(hf_heap *heap, const void *block, size_t extent, const ch
 bool hfi_verify_freed(hf_heap *heap, const void *block, size_t extent, const char *found_by) {
     struct hfi_slab *slab = (struct hfi_slab *)hfi_pagemap_owner(block);
     if (slab->state == HFI_SLAB_QUARANTINED) return true; /* the pool keeps it out */
-    bool whole = hfi_load64(block) == hfi_block_pattern &&
-                 hfi_block_note_freed(block, extent) <= HFI_NOTE_MAX;
-    if (!whole && !(slab->purged && hfi_load64(block) == 0)) {
+    /* In a slab whose free pages were given back, either end may lie in such a page: zero. */
+    uint64_t head = hfi_load64(block), tail = hfi_load64(hfi_block_trailer(block, extent));
+    bool head_whole = head == hfi_block_pattern || (slab->purged && head == 0);
+    bool tail_whole = hfi_block_note_freed(block, extent) <= HFI_NOTE_MAX || (slab->purged && tail == 0);
+    if (!head_whole || !tail_whole) {
         hfi_report_written(heap, block, extent, found_by);
         return false;
     }

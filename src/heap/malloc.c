@@ -32,7 +32,12 @@ static struct hfi_tcache *cache_of(hf_heap *heap) {
 /* True if a block that was free until now holds what it held when it was freed. */
 static bool reusable(hf_heap *heap, const char *block, size_t extent) {
     uint64_t pattern = hfi_block_pattern;
-    size_t words = heap->fill ? (extent - HFI_TRAILER) / 8 : 1;
+    size_t words = 1;
+    if (heap->fill) {
+        uint64_t note = hfi_block_note_freed(block, extent);
+        bool site = note <= HFI_NOTE_MAX && (note & HFI_NOTE_SITE);
+        words = (extent - HFI_TRAILER - (site ? HFI_SITE_WORD : 0)) / 8;
+    }
     bool zero_allowed = false;
     for (size_t i = 0; i < words; i++) {
         uint64_t word = hfi_load64(block + 8 * i);

@@ -47,9 +47,9 @@ static void classify_small(hf_heap *heap, const struct hfi_slab *slab, uint32_t 
             out->note = live;
             out->block.size = hfi_block_size(extent, live);
             out->block.domain = (int)(live >> HFI_DOMAIN_SHIFT) & 3;
-        } else if (!here && freed) {
+        } else if (!here && (freed || given_back)) {
             out->block.state = HF_BLOCK_CACHED;
-        } else if (!freed && !(here && given_back)) {
+        } else if (!freed && !given_back) {
             out->damaged = true;
         }
     }
@@ -176,6 +176,10 @@ static int check_one(hf_heap *heap, const struct found *found, void *context) {
     if (found->owner == NULL || found->block.state == HF_BLOCK_QUARANTINED) return 0;
     bool small = found->block.tier == HF_TIER_SMALL;
     if (small && ((struct hfi_slab *)found->owner)->state == HFI_SLAB_QUARANTINED) return 0;
+    /* So was the rest of a pool that went out of service, for the block that was damaged. */
+    if (found->damaged && found->block.tier == HF_TIER_MIDDLE &&
+        ((struct hfi_middle_pool *)found->owner)->quarantined)
+        return 0;
     bool damaged = found->damaged;
     if (!damaged && found->note <= HFI_NOTE_MAX) {
         damaged = !hfi_block_pattern_whole(hfi_block_limit(block, found->extent, found->note),

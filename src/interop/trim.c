@@ -29,7 +29,7 @@
 
 #define ARENAS_FROM  6           /* fewer are left alone: a small program has nothing to give  */
 #define HELD_NS      200000u     /* the interpreter is kept still for about this long at most  */
-#define PASS_NS      2000000u    /* one tick works for about this long                         */
+#define PASS_NS      20000000u   /* one tick works for about this long                         */
 #define QUIET_PASSES 3u          /* without a find before passes become rare                   */
 #define QUIET_NS     1000000000u /* between rare passes                                        */
 #define LOCATE_TRIES 64u

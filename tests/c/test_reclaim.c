@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <heap/hooks.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 #include <time.h>
 

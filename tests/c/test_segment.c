@@ -120,7 +120,7 @@ static void test_decay_needs_two_ticks_and_then_all_is_gone(void) {
 
 static void test_take_more_than_the_reservation_gives_null(void) {
     bool zero;
-    CHECK(hfi_segment_take(hfi_reservation.size / HFI_SLICE + 1, 1, 0, &zero) == NULL);
+    CHECK(hfi_segment_take(hfi_reservation_size / HFI_SLICE + 1, 1, 0, &zero) == NULL);
     CHECK(hfi_segment_take(SIZE_MAX / HFI_SLICE, 1, 0, &zero) == NULL);
     void *base = hfi_segment_take(1, 1, 0, &zero);
     CHECK(base != NULL);
@@ -181,8 +181,8 @@ static void test_pagemap_knows_owners_of_taken_slices_only(void) {
                               (uintptr_t)&owner,
                               UINTPTR_MAX,
                               (uintptr_t)1 << 63,
-                              hfi_reservation.base - 1,
-                              hfi_reservation.base + hfi_reservation.size};
+                              hfi_reservation_base - 1,
+                              hfi_reservation_base + hfi_reservation_size};
     for (size_t i = 0; i < sizeof wild / sizeof wild[0]; i++)
         CHECK_PTR(hfi_pagemap_owner((void *)wild[i]), NULL);
 }
