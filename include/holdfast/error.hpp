@@ -43,8 +43,18 @@ private:
 /// The system refused memory, or a limit did. Carries no text of its own: it must not allocate.
 class OutOfMemory : public Error, public std::bad_alloc {
 public:
-    explicit OutOfMemory(Status status = HF_E_NO_MEMORY) noexcept : Error(status) {}
-    [[nodiscard]] const char *what() const noexcept override { return hf_status_text(status()); }
+    explicit OutOfMemory(Status status = HF_E_NO_MEMORY) noexcept
+        : Error(status), sentence_(hf_status_text(status)) {}
+    /// A malloc-shaped function said no: it does not tell who refused.
+    [[nodiscard]] static OutOfMemory refused() noexcept {
+        OutOfMemory error;
+        error.sentence_ = "the operating system or a limit of the heap refused memory";
+        return error;
+    }
+    [[nodiscard]] const char *what() const noexcept override { return sentence_; }
+
+private:
+    const char *sentence_; // static storage
 };
 
 namespace detail {

@@ -69,17 +69,17 @@ public:
     [[nodiscard]] void *allocate(std::size_t size,
                                  std::size_t alignment = default_alignment) const {
         void *block = try_allocate(size, alignment);
-        if (block == nullptr) [[unlikely]]
-            raise(alignment != 0 && (alignment & (alignment - 1)) == 0 ? HF_E_NO_MEMORY
-                                                                       : HF_E_INVALID);
+        if (block == nullptr) [[unlikely]] {
+            if (!is_alignment(alignment)) raise(HF_E_INVALID, "alignment must be a power of two");
+            throw OutOfMemory::refused();
+        }
         return block;
     }
 
     /// The same; null instead of an exception.
     [[nodiscard]] void *try_allocate(std::size_t size,
                                      std::size_t alignment = default_alignment) const noexcept {
-        return alignment <= default_alignment && alignment != 0 &&
-                       (alignment & (alignment - 1)) == 0
+        return alignment <= default_alignment && is_alignment(alignment)
                    ? hf_heap_malloc(native(), size)
                    : hf_heap_aligned_alloc(native(), alignment, size);
     }
@@ -88,7 +88,7 @@ public:
     [[nodiscard]] void *allocate_zeroed(std::size_t count, std::size_t size) const {
         void *block = hf_heap_calloc(native(), count, size);
         if (block == nullptr) [[unlikely]]
-            raise(HF_E_NO_MEMORY);
+            throw OutOfMemory::refused();
         return block;
     }
 
@@ -96,7 +96,7 @@ public:
     [[nodiscard]] void *reallocate(void *block, std::size_t size) const {
         void *moved = hf_heap_realloc(native(), block, size);
         if (moved == nullptr) [[unlikely]]
-            raise(HF_E_NO_MEMORY);
+            throw OutOfMemory::refused();
         return moved;
     }
 
@@ -132,7 +132,7 @@ public:
         using Element = std::remove_extent_t<T>;
         std::size_t size = 0;
         if (__builtin_mul_overflow(count, sizeof(Element), &size)) [[unlikely]]
-            raise(HF_E_NO_MEMORY);
+            throw OutOfMemory::refused();
         auto *first = static_cast<Element *>(allocate(size, alignof(Element)));
         try {
             std::uninitialized_value_construct_n(first, count);
@@ -192,6 +192,9 @@ public:
     }
 
 private:
+    static constexpr bool is_alignment(std::size_t alignment) noexcept {
+        return alignment != 0 && (alignment & (alignment - 1)) == 0;
+    }
     static void check_status(Status status) { hf::check(status); }
     [[nodiscard]] hf_heap *native() const noexcept {
         return static_cast<const Self *>(this)->native();
