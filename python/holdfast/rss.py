@@ -17,7 +17,7 @@ import dataclasses
 import json
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 __all__ = ["Breakdown", "MemoryMapping", "classify", "parse_segments", "parse_smaps", "rss"]
@@ -179,8 +179,11 @@ def classify(
                 rest -= bss
             sums[kind] += rest
         before = mapping
+    # The heap's bookkeeping is mapped apart from its blocks; the kernel merges it with others.
+    meta = min(sums["other"], int((stats or {}).get("bytes_meta", 0)))
+    sums["other"] -= meta
     account = _split(sums.pop("heap"), stats)
-    return Breakdown(**account, **_pymalloc(sums, python))
+    return Breakdown(**account, **_pymalloc(sums, python), meta=meta)
 
 
 def rss() -> Breakdown:
@@ -210,8 +213,27 @@ def rss() -> Breakdown:
         for found in (python or {}).get("ranges", ())
     ]
     if core is not None:
-        ranges += [(m.start, m.end, "heap") for m in mappings if core.owns(m.start)]
+        ranges += [found for m in mappings if (found := _owned_part(m, core.owns)) is not None]
     return classify(mappings, ranges, stats, python)
+
+
+def _owned_part(mapping: MemoryMapping, owns: Callable[[int], bool]) -> tuple[int, int, str] | None:
+    """Find the part of a mapping that lies in the heap's one reservation.
+
+    The kernel merges neighbours, so the reservation may begin or end inside a mapping.
+    """
+    start, end = mapping.start, mapping.end
+    first, last = owns(start), owns(end - 1)
+    if first != last:
+        low, high = start // PAGE, end // PAGE - 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            if owns(middle * PAGE) == first:
+                low = middle
+            else:
+                high = middle
+        start, end = (start, high * PAGE) if first else (high * PAGE, end)
+    return (start, end, "heap") if first or last else None
 
 
 def _core() -> Any | None:
@@ -319,7 +341,7 @@ def _split(resident: int, stats: Mapping[str, int] | None) -> dict[str, int]:
     is taken off the free side first, then off live blocks. What is resident beyond the account is
     free pages on their way back.
     """
-    names = ("live", "slack", "cached", "free", "quarantined", "meta")
+    names = ("live", "slack", "cached", "free", "quarantined")
     parts = dict.fromkeys(names, 0)
     if stats is None:
         parts["live"] = resident
@@ -330,7 +352,7 @@ def _split(resident: int, stats: Mapping[str, int] | None) -> dict[str, int]:
     if absent < 0:
         parts["free"] -= absent
         return parts
-    for name in ("free", "cached", "quarantined", "live", "slack", "meta"):
+    for name in ("free", "cached", "quarantined", "live", "slack"):
         taken = min(absent, parts[name])
         parts[name] -= taken
         absent -= taken
