@@ -63,8 +63,9 @@ public:
     /// Sets one option by name from text, as the environment does: set("limit", "64M").
     Options &set(const std::string &name, const std::string &text) {
         char why[why_size] = "";
-        hf::check(hf_options_parse(&value_, name.c_str(), text.c_str(), why, sizeof why),
-                  why[0] ? why : nullptr);
+        const hf_status status =
+            hf_options_parse(&value_, name.c_str(), text.c_str(), why, sizeof why);
+        hf::check(status, why[0] ? why : nullptr); /* not in one call: `why` must be written first */
         return *this;
     }
 
@@ -78,7 +79,8 @@ public:
     /// Throws InvalidArgument with a sentence if two options contradict each other.
     const Options &check() const {
         char why[why_size] = "";
-        hf::check(hf_options_check(&value_, why, sizeof why), why[0] ? why : nullptr);
+        const hf_status status = hf_options_check(&value_, why, sizeof why);
+        hf::check(status, why[0] ? why : nullptr);
         return *this;
     }
 
