@@ -45,6 +45,15 @@ class Allocator:
         return self.library is not None and "holdfast" in Path(self.library).name
 
 
+def _is_release(library: Path) -> bool:
+    """Whether the build folder around a library says Release."""
+    for folder in library.parents:
+        cache = folder / "CMakeCache.txt"
+        if cache.exists():
+            return "CMAKE_BUILD_TYPE:STRING=Release" in cache.read_text()
+    return False
+
+
 def _loads(library: Path) -> bool:
     """Whether a program starts under the library; half-built ones and sanitizer builds do not."""
     environment = {**os.environ, "LD_PRELOAD": str(library)}
@@ -58,9 +67,7 @@ def find_holdfast(given: str | None = None) -> str | None:
     if given:
         return str(Path(given).resolve(strict=True))
     built = [
-        path
-        for path in (ROOT / "build").glob("**/libholdfast_malloc.so")
-        if not any(word in str(path) for word in ("san", "debug", "fuzz", "coverage"))
+        path for path in (ROOT / "build").glob("**/libholdfast_malloc.so") if _is_release(path)
     ]
     built.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     return next((str(path) for path in built if _loads(path)), None)
