@@ -13,6 +13,7 @@ bool owns(std::uintptr_t address) {
 } // namespace
 
 NB_MODULE(_core, module) {
+    nb::set_leak_warnings(false); // the default heap keeps its last SoftLimit for ever
     module.doc() = "The C++ door of holdfast, as Python objects. Use the package `holdfast`.";
     bind_status(module);
     bind_options(module);
