@@ -182,6 +182,7 @@ void *hfi_large_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t 
                       size_t *extent_out, bool *zero_out, bool guarded) {
     struct hfi_large *evicted = NULL, *large = NULL;
     if (size > PTRDIFF_MAX - HFI_HUGE_PAGE) return NULL;
+    if (size == 0) size = 1; /* aligned, in profile `fast`: an address of its own */
     bool huge = huge_wanted(heap, size) && !guarded;
     size_t pages = round_page(size), total = pages + (guarded ? HFI_PAGE : 0);
     size_t slices = (total + HFI_SLICE - 1) >> HFI_SLICE_SHIFT;
@@ -203,7 +204,9 @@ void *hfi_large_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t 
     large->payload = large->base;
     if (large->guarded)
         large->payload = (char *)((uintptr_t)(large->base + room - large->extent) & ~(alignment - 1));
-    if (large->guarded) large->extent = (size_t)(large->base + room - large->payload);
+    /* Up to the guard, unless alignment left a gap that is more slack than a note can say. */
+    size_t gap = (size_t)(large->base + room - large->payload) - large->extent;
+    if (large->guarded && gap <= HFI_PAGE) large->extent += gap;
     *zero_out = large->zero;
     large->zero = false;
     size_t end = (size_t)(large->payload - large->base) + large->extent;

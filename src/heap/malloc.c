@@ -83,7 +83,12 @@ struct block_want {
 /* Class of the small tier that serves the request, or none. */
 static unsigned small_class(const struct block_want *want) {
     if (want->guarded) return HFI_CLASS_NONE;
-    if (want->alignment > 16) return hfi_class_aligned(want->total, want->alignment);
+    if (want->alignment > 16) {
+        unsigned class_index = hfi_class_aligned(want->total, want->alignment);
+        /* Small blocks of large alignment have more slack than a note can say. */
+        if (class_index == HFI_CLASS_NONE) return class_index;
+        return hfi_class_size[class_index] - want->total <= HFI_SLACK_MAX ? class_index : HFI_CLASS_NONE;
+    }
     return want->total <= HFI_SMALL_MAX ? hfi_class_of(want->total | (want->total == 0)) : HFI_CLASS_NONE;
 }
 

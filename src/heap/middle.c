@@ -207,6 +207,7 @@ void *hfi_middle_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t
     struct hfi_middle *middle = heap->middle;
     struct want want = {.align = 1, .shifted = alignment > 16};
     size_t lead = want.shifted ? HFI_MIDDLE_UNIT : HFI_MIDDLE_HEADER;
+    if (size == 0) size = 1; /* the payload's address is inside the block */
     want.units = (uint32_t)((lead + size + HFI_MIDDLE_UNIT - 1) / HFI_MIDDLE_UNIT);
     if (alignment > HFI_MIDDLE_UNIT) {
         /* The payload is one unit behind the start. Pools begin at a slice, so alignments up to a
