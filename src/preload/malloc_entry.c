@@ -62,6 +62,7 @@ HF_API void *reallocarray(void *block, size_t count, size_t size) {
 }
 
 HF_API void *aligned_alloc(size_t alignment, size_t size) {
+    if (!is_power_of_two(alignment)) return refuse(EINVAL);
     return hfi_dispatch.aligned_alloc(alignment, size);
 }
 

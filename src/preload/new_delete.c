@@ -14,6 +14,7 @@
  * Source      ISO C++20 [new.delete]; Itanium C++ ABI section 5.1.5 for the names. Built with
  *             -fexceptions, since exceptions travel through these frames. */
 #include <dlfcn.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -69,8 +70,9 @@ static _Noreturn void throw_bad_alloc(void) {
     abort();
 }
 
-static inline void *try_once(size_t size, size_t alignment) {
-    return alignment == 0 ? hfi_dispatch.malloc(size) : hfi_dispatch.aligned_alloc(alignment, size);
+static inline void *try_aligned(size_t size, size_t alignment) {
+    bool valid = alignment != 0 && (alignment & (alignment - 1)) == 0;
+    return valid ? hfi_dispatch.aligned_alloc(alignment, size) : NULL;
 }
 
 /* The handler makes room, throws, or ends the program; alignment 0 is none in particular. */
@@ -80,7 +82,7 @@ static __attribute__((noinline, cold)) void *new_failed(size_t size, size_t alig
         new_handler handler = current_handler();
         if (handler == NULL) throw_bad_alloc();
         handler();
-        void *block = try_once(size, alignment);
+        void *block = alignment == 0 ? hfi_dispatch.malloc(size) : try_aligned(size, alignment);
         if (block != NULL) return block;
     }
 }
@@ -118,13 +120,13 @@ new_failed_aligned_nothrow(size_t size, size_t alignment, const nothrow_tag *tag
 #define NEW_ALIGNED(name)                                                                          \
     HF_API void *name(size_t size, size_t alignment);                                              \
     HF_API void *name(size_t size, size_t alignment) {                                             \
-        void *block = hfi_dispatch.aligned_alloc(alignment, size);                                 \
+        void *block = try_aligned(size, alignment);                                                \
         return LIKELY(block != NULL) ? block : new_failed(size, alignment);                        \
     }
 #define NEW_ALIGNED_NOTHROW(name)                                                                  \
     HF_API void *name(size_t size, size_t alignment, const nothrow_tag *tag);                      \
     HF_API void *name(size_t size, size_t alignment, const nothrow_tag *tag) {                     \
-        void *block = hfi_dispatch.aligned_alloc(alignment, size);                                 \
+        void *block = try_aligned(size, alignment);                                                \
         return LIKELY(block != NULL) ? block : new_failed_aligned_nothrow(size, alignment, tag);   \
     }
 #define DELETE(name, ...)                                                                          \

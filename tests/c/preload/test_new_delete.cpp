@@ -89,6 +89,13 @@ void test_failure_throws_bad_alloc() {
           !"a vector of half the address space was made");
 }
 
+void test_bad_alignment_is_refused() {
+    static volatile std::size_t three = 3;
+    auto odd = static_cast<std::align_val_t>(three);
+    CHECK(throws_bad_alloc([&] { kept = ::operator new(64, odd); }));
+    CHECK(::operator new(64, odd, std::nothrow) == nullptr);
+}
+
 int handler_calls;
 
 void handler_gives_up_at_third_call() {
@@ -183,6 +190,7 @@ int main() {
     test_every_plain_form();
     test_every_aligned_form();
     test_failure_throws_bad_alloc();
+    test_bad_alignment_is_refused();
     test_new_handler_is_called_until_it_gives_up();
     test_new_handler_may_throw();
     test_destructors_run_when_new_throws();
