@@ -21,48 +21,49 @@ def resident() -> float:
 
 
 class Service:
-    """Answers requests; remembers answers while there is room."""
+    """Keeps answers while there is room, sessions while they last, and a few rows for ever."""
 
     def __init__(self) -> None:
-        self.cache: dict[int, bytes] = {}
-        self.results: list[str] = []
+        self.answers: dict[int, bytes] = {}
+        self.sessions: dict[int, list[dict[str, object]]] = {}
+        self.kept: list[dict[str, object]] = []
         self.told = 0
 
     def shrink(self, mapped: int) -> None:
         """Called when the heap crosses the soft limit: what can be made again goes."""
         self.told += 1
-        self.cache.clear()
+        self.answers.clear()
 
-    def answer(self, number: int) -> str:
-        rows = [{"id": i, "name": f"row {i}", "value": i / 3} for i in range(200)]
-        body = json.dumps(rows)
-        self.cache[number] = body.encode() * 4
-        return body[:64]
+    def request(self, number: int) -> None:
+        text = json.dumps([{"id": i, "name": f"row {i}", "value": i / 3} for i in range(300)])
+        rows = json.loads(text)
+        self.answers[number] = text.encode()
+        self.sessions[number] = rows
+        if number % 10 == 0:
+            self.kept.append(rows[number % 300])  # a survivor among what will be freed
 
     def spike(self, requests: int) -> None:
         for number in range(requests):
-            summary = self.answer(number)
-            if number % 10 == 0:
-                self.results.append(summary)
+            self.request(number)
 
 
 def main() -> None:
     service = Service()
-    holdfast.limit(512 * MIB, soft=48 * MIB, on_soft=service.shrink)
-    service.answer(0)
-    start = resident()
-    peak = 0.0
+    holdfast.limit(512 * MIB, soft=24 * MIB, on_soft=service.shrink)
+    service.request(0)
+    start, peak = resident(), 0.0
     for _ in range(3):
-        service.spike(1000)
+        service.spike(1500)
         peak = max(peak, resident())
-    service.cache.clear()
+        service.sessions.clear()
+        service.answers.clear()
     time.sleep(2)  # nobody asks: freed memory decays by itself
     rest = resident()
-    given_back = holdfast.reclaim()  # and this asks for the rest, pymalloc's pools included
+    given_back = holdfast.reclaim()  # and this asks for the rest
     print(f"active: {holdfast.is_active()}")
     print(f"start {start:.0f} MiB, peak {peak:.0f} MiB, after two seconds {rest:.0f} MiB")
     print(f"reclaim gave back {given_back / MIB:.1f} MiB: {resident():.0f} MiB")
-    print(f"{len(service.results)} results kept, told to shrink {service.told} times")
+    print(f"{len(service.kept)} rows kept, told to shrink {service.told} times")
 
 
 if __name__ == "__main__":
