@@ -133,8 +133,7 @@ std::uint64_t id(const PyHeap &heap) {
 } // namespace
 
 void bind_heap(nb::module_ &module) {
-    nb::class_<PyHeap>(module, "Heap", "One heap; see holdfast.Heap.",
-                       nb::is_weak_referenceable())
+    nb::class_<PyHeap>(module, "Heap", "One heap; see holdfast.Heap.", nb::is_weak_referenceable())
         .def(
             "__init__",
             [](PyHeap *self, const hf::Options &options, const std::string &name, int node) {

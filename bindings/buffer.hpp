@@ -94,8 +94,10 @@ private:
     }
 
     [[nodiscard]] void *moved(std::size_t size) const {
-        if (align_ <= hf::default_alignment) return heap_->heap().reallocate(address_, size);
-        void *fresh = heap_->heap().allocate(size, align_); /* realloc keeps 16 bytes only */
+        /* realloc keeps an alignment of 16 only, and to size 0 it is a free. */
+        if (align_ <= hf::default_alignment && size != 0)
+            return heap_->heap().reallocate(address_, size);
+        void *fresh = heap_->heap().allocate(size, align_);
         std::memcpy(fresh, address_, std::min(size, size_));
         heap_->heap().deallocate(address_);
         return fresh;
