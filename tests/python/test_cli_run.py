@@ -333,3 +333,72 @@ def test_exec_keeps_the_report(tmp_path: Path) -> None:
     found = written(tmp_path, "--", "sh", "-c", "exec printf x >/dev/null")
     assert found["process"]["argv"][0].endswith("printf")
     assert found["process"]["rss"] is not None
+
+
+# --- a real program, and a broken one --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "option", ["--profile=checked", "--profile=fast", "--python-allocator=heap"]
+)
+def test_example_answers_the_same_with_and_without_holdfast(option: str) -> None:
+    example = Path(__file__).resolve().parents[2] / "examples/stdlib_index/index_stdlib.py"
+    words = [str(example), "--limit", "40", "--threads", "3"]
+    plain = subprocess.run([sys.executable, *words], capture_output=True, check=True)
+    done = holdfast("run", option, *words)
+    assert done.returncode == 0
+    assert done.stdout == plain.stdout
+    assert b"none found" in done.stderr
+
+
+BROKEN = """
+#include <stdlib.h>
+#include <string.h>
+int main(void) {
+    char *volatile block = malloc(30);
+    memcpy(block + 30, "ABCD", 4);
+    free(block);
+    return 5;
+}
+"""
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    source, program = tmp_path / "broken.c", tmp_path / "broken"
+    source.write_text(BROKEN)
+    subprocess.run([tool("cc"), "-O0", "-w", "-o", program, source], check=True)
+    return program
+
+
+def test_overflow_is_in_the_report_and_the_program_goes_on(broken: Path, tmp_path: Path) -> None:
+    target = tmp_path / "r.json"
+    done = holdfast("run", "--json", target, "--", broken)
+    assert done.returncode == 5
+    assert b"holdfast: OVERFLOW: " in done.stderr
+    text = done.stderr.decode()
+    assert "Corruption (1 report)" in text
+    assert "4 B written right past its end" in text
+    assert "41 42 43 44  |ABCD|" in text
+    (report,) = json.loads(target.read_text())["process"]["reports"]
+    assert (report["kind"], report["block_size"], report["damage_offset"]) == ("OVERFLOW", 30, 30)
+
+
+def test_quiet_keeps_lines_about_corruption_and_double_quiet_does_not(broken: Path) -> None:
+    assert b"holdfast: OVERFLOW: " in holdfast("run", "-q", "--", broken).stderr
+    assert holdfast("run", "-qq", "--", broken).stderr == b""
+
+
+def test_abort_policy_aborts_and_still_tells(broken: Path) -> None:
+    done = holdfast("run", "--on-corruption=abort", "--", broken)
+    assert done.returncode == -signal.SIGABRT
+    text = done.stderr.decode()
+    assert "killed by SIGABRT" in text
+    assert "4 B written right past its end" in text
+
+
+def test_limit_fails_allocations_and_is_in_the_report() -> None:
+    code = "try:\n    x = bytearray(64 << 20)\nexcept MemoryError:\n    print('refused')"
+    done = holdfast("run", "--limit=48M", "-c", code)
+    assert done.stdout == b"refused\n"
+    assert re.search(rb"failures +[1-9]\d* allocations failed, [1-9]\d* for a limit", done.stderr)
