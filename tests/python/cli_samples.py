@@ -92,7 +92,7 @@ OVERFLOW: dict[str, Any] = {
     "domain": "libc",
     "freed_as": "libc",
     "given_size": 0,
-    "owner": "small",
+    "owner": "default",
     "heap_id": 1,
     "site_noticed": "app.py:3 in <module>\napp.py:9 in release",
     "site_allocated": "app.py:2 in <module>\napp.py:5 in [bold]make[/bold]",

@@ -109,9 +109,9 @@ def _block(report: Report) -> str:
     parts.append(f"at {report['block']}")
     text = " ".join(parts)
     if report.get("class_size"):
-        text += f", in {report['class_size']} B"
+        text += f", class {report['class_size']} B"
     if report.get("owner"):
-        text += f" of {report['owner']}"
+        text += f", heap {report['owner']}"
     if report.get("domain"):
         text += f", by {_family(report['domain'])}"
     return text
