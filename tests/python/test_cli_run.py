@@ -96,16 +96,19 @@ def test_stdout_is_the_programs_byte_for_byte(tmp_path: Path) -> None:
     assert b"Resident memory at exit" in done.stderr
 
 
-def test_stdin_at_its_end_and_closed_descriptors_are_passed_on() -> None:
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_descriptors_stay_closed_and_change_nothing(closed: str, tmp_path: Path) -> None:
+    code = "import os; os.listdir('/proc/self/fd'); raise SystemExit(7)"
+    path = script(tmp_path, code)
+    line = f'"$@" {closed}'
+    words = ["sh", "-c", line, "sh", *HOLDFAST, "run", str(path)]
     done = subprocess.run(
-        ["sh", "-c", '"$@" run -q -- sh -c "cat; ls /proc/self/fd" <&-', "sh", *HOLDFAST],
-        capture_output=True,
-        env=environment(),
-        timeout=WATCHDOG,
-        check=False,
+        words, capture_output=True, env=environment(), timeout=WATCHDOG, check=False
     )
-    assert done.returncode in (0, 1)
+    assert done.returncode == 7
+    assert done.stdout == b""
     assert b"Traceback" not in done.stderr
+    assert (done.stderr == b"") == ("2>&-" in closed)
 
 
 def test_no_descriptor_leaks_into_the_program() -> None:

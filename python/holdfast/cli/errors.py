@@ -7,7 +7,9 @@ Contract    a UsageError's text is one sentence without "holdfast:" in front; ma
 
 from __future__ import annotations
 
-__all__ = ["CANNOT_EXECUTE", "NOT_FOUND", "USAGE", "UsageError"]
+import sys
+
+__all__ = ["CANNOT_EXECUTE", "NOT_FOUND", "USAGE", "UsageError", "complain"]
 
 USAGE = 2
 CANNOT_EXECUTE = 126
@@ -20,3 +22,9 @@ class UsageError(Exception):
     def __init__(self, sentence: str, status: int = USAGE) -> None:
         super().__init__(sentence)
         self.status = status
+
+
+def complain(sentence: str) -> None:
+    """Say it on stderr, or nowhere if that is closed; never on the program's stdout."""
+    if sys.stderr is not None:
+        print(f"holdfast: {sentence}", file=sys.stderr, flush=True)

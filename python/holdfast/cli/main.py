@@ -6,9 +6,10 @@ Talks to    run.py and the other commands, each imported when it is asked for.
 
 from __future__ import annotations
 
+import os
 import sys
 
-from holdfast.cli.errors import USAGE, UsageError
+from holdfast.cli.errors import USAGE, UsageError, complain
 
 __all__ = ["main"]
 
@@ -31,10 +32,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _dispatch(words)
     except UsageError as error:
-        print(f"holdfast: {error}", file=sys.stderr)
+        complain(str(error))
         return error.status
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # `holdfast options | head`: nobody reads the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -61,7 +62,7 @@ def _dispatch(words: list[str]) -> int:
         print(HELP, end="")
         return 0
     if not command:
-        print(HELP, end="", file=sys.stderr)
+        complain(f"a command is missing\n\n{HELP}")
         return USAGE
     raise UsageError(f"unknown command {command}; try holdfast --help")
 

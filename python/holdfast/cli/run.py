@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdfast.cli import launch, settings, target
-from holdfast.cli.errors import CANNOT_EXECUTE, NOT_FOUND, UsageError
+from holdfast.cli.errors import CANNOT_EXECUTE, NOT_FOUND, UsageError, complain
 
 __all__ = ["environment", "library_path", "main"]
 
@@ -49,7 +49,6 @@ def main(argv: list[str]) -> int:
     finally:
         _remove(directory)
     if ending.signal is not None:
-        sys.stderr.flush()
         launch.die_of(ending.signal)
         return 128 + ending.signal  # the signal is one this process cannot die of
     return ending.code or 0
@@ -116,7 +115,8 @@ def _tell(
     request: settings.Request, what: target.Target, ending: launch.Ending, directory: str
 ) -> None:
     """Write what was asked for. The program has ended: nothing here may change its outcome."""
-    if request.quiet and not request.json_file:
+    speak = not request.quiet and sys.stderr is not None  # None: it was closed by the caller
+    if not speak and not request.json_file:
         return
     from holdfast.cli import collect
 
@@ -126,12 +126,12 @@ def _tell(
         )
         if request.json_file:
             _write_json(request.json_file, found)
-        if not request.quiet:
+        if speak:
             from holdfast import ui
 
             ui.show(found, sys.stderr)
-    except OSError as error:
-        print(f"holdfast: the report could not be written: {error}", file=sys.stderr)
+    except Exception as error:
+        complain(f"the report could not be written: {error}")
 
 
 def _write_json(path: str, found: dict[str, Any]) -> None:
