@@ -106,6 +106,9 @@ static bool guess_size(const char *block, size_t extent, size_t *size_out, uint6
             uint64_t differs = whole ^ found;
             unsigned score = 0;
             for (unsigned byte = 0; byte < 8; byte++) score += ((differs >> (8 * byte)) & 0xff) == 0;
+            /* What is left of a trailer says more than a pattern: a block that was not written to
+             * still begins with one. */
+            score = score >= 3 ? 3 * score : 0;
             size_t size = extent - HFI_TRAILER - slack, shown = slack < 8 ? slack : 8;
             const unsigned char *pattern = (const unsigned char *)&hfi_block_pattern;
             for (size_t i = 0; i < shown; i++)
@@ -313,13 +316,52 @@ void hfi_report_written(hf_heap *heap, const void *block, size_t extent, const c
     emit(heap, &report);
 }
 
+static bool is_whole(const char *block, size_t extent) {
+    return hfi_block_note(block, extent) <= HFI_NOTE_MAX ||
+           hfi_block_note_freed(block, extent) <= HFI_NOTE_MAX;
+}
+
+/* hfi_block_seal writes the pattern first; with less than eight bytes of slack its end covers the
+ * start of the trailer until that follows. */
+static bool is_being_sealed(const char *block, size_t extent) {
+    uint64_t word = hfi_load64(hfi_block_trailer(block, extent));
+    for (unsigned slack = 0; slack < 8; slack++) {
+        uint64_t covered = UINT64_MAX >> (8 * slack);
+        if (((word ^ (hfi_block_pattern >> (8 * slack))) & covered) == 0) return true;
+    }
+    return false;
+}
+
+/* True if the damage was another thread between two of its stores. In the child of a fork that
+ * thread may be gone for ever: then looks decide. */
+static bool settles(const char *block, size_t extent) {
+    enum { SPINS = 64, SLEEPS = 256, SLEEP_NS = 200000 };
+    _Atomic uint32_t never = 0;
+    for (unsigned round = 0; round < SPINS + SLEEPS && is_being_sealed(block, extent); round++) {
+        if (hfi_threads_lost) return true;
+        if (round >= SPINS) (void)hfi_os_futex_wait(&never, 0, SLEEP_NS);
+    }
+    return is_whole(block, extent);
+}
+
+/* The trailer of the block before number `index` is live, freed, or not there for a good reason.
+ * One load: between two, its owner may turn it from the one into the other. */
+static bool neighbour_whole(const struct hfi_slab *slab, uint32_t index, const char *before) {
+    size_t extent = slab->block_size;
+    uint64_t word = hfi_load64(hfi_block_trailer(before, extent));
+    uintptr_t at = (uintptr_t)hfi_block_trailer(before, extent);
+    if (at - (word * hfi_block_inverse - hfi_block_secret) <= HFI_NOTE_MAX) return true;
+    if (at - (~word * hfi_block_inverse - hfi_block_secret) <= HFI_NOTE_MAX) return true;
+    /* Never handed out, or its page was given back. */
+    return index > 0 && (index - 1 >= slab->fresh || (slab->purged && word == 0));
+}
+
 bool hfi_verify_before(hf_heap *heap, const void *block, size_t extent, const char *found_by) {
     struct hfi_slab *slab = (struct hfi_slab *)hfi_pagemap_owner(block);
     uint32_t index = hfi_slab_index(slab, block);
     if (slab->lead == 0 && index == 0) return true;
     const char *before = (const char *)block - extent;
-    if (hfi_block_note(before, extent) <= HFI_NOTE_MAX) return true;
-    if (hfi_block_note_freed(before, extent) <= HFI_NOTE_MAX) return true;
+    if (is_whole(before, extent) || settles(before, extent)) return true;
     uint64_t word = hfi_load64(hfi_block_trailer(before, extent));
     /* Never handed out, or its page was given back. */
     if (index > 0 && (index - 1 >= slab->fresh || (slab->purged && word == 0))) return true;
