@@ -116,7 +116,7 @@ static void patience_end(const struct patience *was) {
 static int create(const char *extension) {
     char path[HFI_PATH_SIZE];
     if (!hfi_preload_path(extension, path)) return -1;
-    return open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0644);
+    return open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
 }
 
 static void copy_smaps(void) {

@@ -30,7 +30,7 @@ static void report_to_file(const hf_report *report, char *text, size_t size) {
     if (!hfi_preload_path("reports", path)) return;
     size_t wanted = hf_report_json(report, text, size);
     if (wanted >= size) return; /* half an object is worse than none */
-    int file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
+    int file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY, 0600);
     if (file < 0) return;
     hfi_os_write(file, text, end_line(text, wanted, size));
     (void)close(file);
