@@ -344,24 +344,17 @@ static bool settles(const char *block, size_t extent) {
     return is_whole(block, extent);
 }
 
-/* The trailer of the block before number `index` is live, freed, or not there for a good reason.
- * One load: between two, its owner may turn it from the one into the other. */
-static bool neighbour_whole(const struct hfi_slab *slab, uint32_t index, const char *before) {
-    size_t extent = slab->block_size;
-    uint64_t word = hfi_load64(hfi_block_trailer(before, extent));
-    uintptr_t at = (uintptr_t)hfi_block_trailer(before, extent);
-    if (at - (word * hfi_block_inverse - hfi_block_secret) <= HFI_NOTE_MAX) return true;
-    if (at - (~word * hfi_block_inverse - hfi_block_secret) <= HFI_NOTE_MAX) return true;
-    /* Never handed out, or its page was given back. */
-    return index > 0 && (index - 1 >= slab->fresh || (slab->purged && word == 0));
-}
-
 bool hfi_verify_before(hf_heap *heap, const void *block, size_t extent, const char *found_by) {
     struct hfi_slab *slab = (struct hfi_slab *)hfi_pagemap_owner(block);
     uint32_t index = hfi_slab_index(slab, block);
     if (slab->lead == 0 && index == 0) return true;
     const char *before = (const char *)block - extent;
     if (is_whole(before, extent) || settles(before, extent)) return true;
+    /* Or the block is being made for the first time, which happens under the pool's lock. */
+    hfi_lock_acquire(&slab->pool->lock);
+    bool whole_now = is_whole(before, extent);
+    hfi_lock_release(&slab->pool->lock);
+    if (whole_now) return true;
     uint64_t word = hfi_load64(hfi_block_trailer(before, extent));
     /* Never handed out, or its page was given back. */
     if (index > 0 && (index - 1 >= slab->fresh || (slab->purged && word == 0))) return true;

@@ -178,6 +178,14 @@ static struct hfi_large *segment_make(hf_heap *heap, unsigned home, size_t slice
     return large;
 }
 
+/* From now on walks may look at the block. */
+static void publish(struct hfi_large *large, char *payload, size_t extent) {
+    hfi_lock_acquire(&large->heap->large->lock);
+    large->payload = payload;
+    large->extent = extent;
+    hfi_lock_release(&large->heap->large->lock);
+}
+
 void *hfi_large_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t alignment,
                       size_t *extent_out, bool *zero_out, bool guarded) {
     struct hfi_large *evicted = NULL, *large = NULL;
@@ -200,17 +208,18 @@ void *hfi_large_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t 
     }
     /* A guarded block ends where the guard begins, as far as its alignment allows. */
     size_t room = segment_size(large) - (large->guarded ? HFI_PAGE : 0);
-    large->extent = large->guarded ? (size + 15) & ~(size_t)15 : pages;
-    large->payload = large->base;
+    size_t extent = large->guarded ? (size + 15) & ~(size_t)15 : pages;
+    char *payload = large->base;
     if (large->guarded)
-        large->payload = (char *)((uintptr_t)(large->base + room - large->extent) & ~(alignment - 1));
+        payload = (char *)((uintptr_t)(large->base + room - extent) & ~(alignment - 1));
     /* Up to the guard, unless alignment left a gap that is more slack than a note can say. */
-    size_t gap = (size_t)(large->base + room - large->payload) - large->extent;
-    if (large->guarded && gap <= HFI_PAGE) large->extent += gap;
+    size_t gap = (size_t)(large->base + room - payload) - extent;
+    if (large->guarded && gap <= HFI_PAGE) extent += gap;
     *zero_out = large->zero;
     large->zero = false;
-    size_t end = (size_t)(large->payload - large->base) + large->extent;
+    size_t end = (size_t)(payload - large->base) + extent;
     if (end > large->touched) large->touched = end;
+    publish(large, payload, extent);
     *extent_out = large->extent;
     return large->payload;
 }
@@ -247,13 +256,15 @@ static void resized(struct hfi_large *large, size_t slices, size_t pages) {
     hfi_lock_acquire(&set->lock);
     set->live_bytes = set->live_bytes + slices * HFI_SLICE - segment_size(large);
     large->slices = slices;
-    hfi_lock_release(&set->lock);
     large->extent = pages;
+    hfi_lock_release(&set->lock);
     if (pages > large->touched) large->touched = pages;
 }
 
 static bool shrink(struct hfi_large *large, size_t slices, size_t pages) {
     size_t spare = large->slices - slices;
+    /* First: a walk must not read a trailer in memory that was given back. */
+    resized(large, slices, pages);
     if (spare != 0) {
         char *end = large->base + slices * HFI_SLICE;
         hfi_pagemap_set(end, spare, NULL, 0);
@@ -262,7 +273,6 @@ static bool shrink(struct hfi_large *large, size_t slices, size_t pages) {
         hfi_heap_discharge(large->heap, spare * HFI_SLICE);
         if (large->touched > slices * HFI_SLICE) large->touched = slices * HFI_SLICE;
     }
-    resized(large, slices, pages);
     hfi_reclaim_note_frees(large->heap, 1);
     return true;
 }
@@ -297,9 +307,8 @@ static struct hfi_large *move_pages(struct hfi_large *large, size_t slices, size
         hfi_large_free(to);
         return NULL;
     }
-    to->payload = to->base;
     to->touched = pages;
-    to->extent = pages;
+    publish(to, to->base, pages);
     to->zero = false;
     large->zero = large->touched <= round_page(large->extent);
     hfi_large_free(large);
@@ -371,6 +380,7 @@ size_t hfi_large_list(hf_heap *heap, uint64_t after, struct hfi_large *out, size
     size_t count = 0;
     hfi_lock_acquire(&set->lock);
     for (struct hfi_large *l = set->live; l != NULL && l->number > after; l = l->next) {
+        if (l->payload == NULL) continue; /* in the making */
         if (count == capacity) memmove(out + 1, out, --count * sizeof *out);
         else memmove(out + 1, out, count * sizeof *out);
         out[0] = *l;
@@ -378,6 +388,22 @@ size_t hfi_large_list(hf_heap *heap, uint64_t after, struct hfi_large *out, size
     }
     hfi_lock_release(&set->lock);
     return count;
+}
+
+const struct hfi_large *hfi_large_pin(hf_heap *heap, const void *base, uint64_t number) {
+    hfi_lock_acquire(&heap->large->lock);
+    /* Descriptors stay readable when they are gone; one of this heap does not change now. */
+    struct hfi_large *large = (struct hfi_large *)hfi_pagemap_owner(base);
+    if (large != NULL && large->owner.kind == HFI_OWNER_LARGE && large->heap == heap &&
+        large->number == number && large->payload != NULL &&
+        atomic_load_explicit(&large->state, memory_order_relaxed) == HFI_LARGE_LIVE)
+        return large;
+    hfi_lock_release(&heap->large->lock);
+    return NULL;
+}
+
+void hfi_large_unpin(hf_heap *heap) {
+    hfi_lock_release(&heap->large->lock);
 }
 
 void hfi_large_fork(hf_heap *heap, void (*act)(hfi_lock *)) {

@@ -46,6 +46,9 @@ struct hfi_large_figures {
 void hfi_large_sum(hf_heap *heap, struct hfi_large_figures *out);
 /* Copies live blocks numbered above `after`, in order, for walks; returns how many. */
 size_t hfi_large_list(hf_heap *heap, uint64_t after, struct hfi_large *out, size_t capacity);
+/* Keeps a live block where it is while somebody looks at it; NULL (nothing to unpin) if it is gone. */
+const struct hfi_large *hfi_large_pin(hf_heap *heap, const void *base, uint64_t number);
+void hfi_large_unpin(hf_heap *heap);
 void hfi_large_fork(hf_heap *heap, void (*act)(hfi_lock *));
 
 #endif

@@ -142,7 +142,6 @@ void *hfi_alloc(hf_heap *heap, size_t size, size_t alignment, int domain, bool z
         block = take(heap, tc, &want, &extent, &reads_zero);
         if (block == NULL) return hfi_heap_failed(heap, tc);
     }
-    if (zero && !reads_zero) memset(block, 0, size);
     if (heap->trailer) {
         size_t kept = HFI_TRAILER + (site ? HFI_SITE_WORD : 0);
         uint64_t note = (extent - kept - size) | (uint64_t)domain << HFI_DOMAIN_SHIFT |
@@ -150,6 +149,8 @@ void *hfi_alloc(hf_heap *heap, size_t size, size_t alignment, int domain, bool z
         hfi_block_seal(block, extent, size, note);
         if (site) hfi_store64(hfi_block_limit(block, extent, note), number);
     }
+    /* After the seal: a walk meets a live block, not one in the making for as long as this takes. */
+    if (zero && !reads_zero) memset(block, 0, size);
     hfi_heap_soft_limit(heap);
     return block;
 }

@@ -146,6 +146,7 @@ static void slab_detach(struct hfi_pool *pool, struct hfi_slab *slab) HF_REQUIRE
         pool->all = slab->all_next;
     if (slab->all_next != NULL) slab->all_next->all_prev = slab->all_prev;
     pool->slab_count--;
+    pool->slabs_gone++;
     hfi_pagemap_set(slab->base, slab->slices, NULL, 0);
 }
 

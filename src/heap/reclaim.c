@@ -40,6 +40,8 @@ static pthread_t thread;
 static uint32_t thread_kernel_id;
 static _Atomic uint64_t serial_next_ns;
 static bool thread_at_fork;
+/* The calling thread is inside a pass. */
+static __thread bool in_pass __attribute__((tls_model("initial-exec")));
 
 void hfi_reclaim_hook_add(hfi_reclaim_hook hook) {
     for (unsigned i = 0; i < HOOKS_MAX; i++) {
@@ -94,8 +96,12 @@ static size_t pass_locked(bool force, hf_heap *only, bool *more_out) HF_REQUIRES
 }
 
 size_t hfi_reclaim_pass(bool force, hf_heap *only, bool *more_out) {
+    /* A report handler or a hook, called from inside a pass, may allocate, fail and come here. */
+    if (in_pass) return 0;
     hfi_lock_acquire(&reclaim_lock);
+    in_pass = true;
     size_t given = pass_locked(force, only, more_out);
+    in_pass = false;
     hfi_lock_release(&reclaim_lock);
     return given;
 }
@@ -174,8 +180,10 @@ static void serial_pass(void) {
     bool more = false;
     int saved = errno;
     atomic_store(&serial_next_ns, hfi_os_clock_ns() + tick_ns());
-    if (hfi_lock_try(&reclaim_lock)) {
+    if (!in_pass && hfi_lock_try(&reclaim_lock)) {
+        in_pass = true;
         (void)pass_locked(false, NULL, &more);
+        in_pass = false;
         hfi_lock_release(&reclaim_lock);
     }
     atomic_store(&busy, 0);

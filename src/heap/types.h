@@ -130,7 +130,7 @@ struct hfi_pool {
     void **depot;                /* blocks that travel in batches; guarded by: lock */
     uint32_t depot_count, depot_capacity, depot_low;
     uint64_t taken;              /* blocks out of healthy slabs; guarded by: lock  */
-    uint64_t slabs_made;
+    uint64_t slabs_made, slabs_gone; /* guarded by: lock                           */
     _Atomic uint64_t allocs_gone; /* of threads that exited                        */
     _Atomic uint64_t misses_gone, flushes_gone;
 };

@@ -1,10 +1,12 @@
 /* walk.c - the viewer, the checker and the exact sums: three users of one walk.
  *
- *   small:   slab by slab, the bitmap copied under the pool's lock
- *   middle:  pool by pool, block by block      large: from the list of live blocks
+ *   small:   64 blocks at a time under the pool's lock      middle:  64 blocks of a pool likewise
+ *   large:   from the list of live blocks, each looked at under the lock
  *
  * Invariants  owns nothing, changes nothing (Squirrel's viewer).
- * Threads     each element was true when its slab was looked at.
+ * Threads     each element was true when it was looked at; memory is read under the lock that keeps it
+ *             there. A block in transit between its owner's instructions looks damaged: the check
+ *             looks again before it says so.
  * Talks to    slab, fit, large, block.   Called by api, stats.
  * Fails with  nothing; what vanished between two looks is left out. */
 #include "walk.h"
@@ -21,124 +23,176 @@
 struct found {
     hf_view_block block;
     struct hfi_owner *owner;
-    size_t extent;     /* payload to trailer's end            */
-    uint64_t note;     /* of a live block                     */
-    bool damaged;      /* should be live or freed, is neither */
+    void *place;       /* small: the pool; large: the segment                             */
+    uint32_t unit;     /* middle: where the block begins                                  */
+    size_t extent;     /* payload to trailer's end                                        */
+    bool quarantined;  /* its slab or pool is out of service                              */
+    bool suspect;      /* should be live or freed and whole, is not: may be on its way    */
 };
 typedef int (*found_visitor)(hf_heap *heap, const struct found *found, void *context);
 
-static void classify_small(hf_heap *heap, const struct hfi_slab *slab, uint32_t index, bool here,
-                           struct found *out) {
+/* A live block's pattern and its note say the same. */
+static void judge_live(struct found *found, const char *payload, uint64_t note) {
+    size_t kept = HFI_TRAILER + ((note & HFI_NOTE_SITE) ? HFI_SITE_WORD : 0);
+    if ((note & HFI_SLACK_MAX) + kept > found->extent) {
+        found->suspect = true;
+        return;
+    }
+    found->block.size = hfi_block_size(found->extent, note);
+    found->block.domain = (int)(note >> HFI_DOMAIN_SHIFT) & 3;
+    found->suspect = !hfi_block_pattern_whole(hfi_block_limit(payload, found->extent, note),
+                                              note & HFI_SLACK_MAX);
+}
+
+/* Under the pool's lock: the slab stays where it is, its memory can be read. */
+static void classify_small(const struct hfi_slab *slab, uint32_t index, struct found *out) {
     const char *block = hfi_slab_block(slab, index);
     size_t extent = slab->block_size;
-    *out = (struct found){.extent = extent};
+    bool here = hfi_slab_has(slab, index);
+    *out = (struct found){.extent = extent,
+                          .owner = (struct hfi_owner *)&slab->owner,
+                          .place = slab->pool,
+                          .quarantined = slab->state == HFI_SLAB_QUARANTINED};
     out->block = (hf_view_block){.address = block,
                                  .size = extent,
                                  .class_size = extent,
                                  .tier = HF_TIER_SMALL,
                                  .owner = slab->number,
                                  .state = here ? HF_BLOCK_FREE : HF_BLOCK_LIVE};
-    out->note = HFI_NOTE_MAX + 1;
-    if (heap->trailer && index < slab->fresh) {
-        uint64_t live = hfi_block_note(block, extent);
-        bool freed = hfi_block_note_freed(block, extent) <= HFI_NOTE_MAX;
-        bool given_back = slab->purged && hfi_load64(hfi_block_trailer(block, extent)) == 0;
-        if (live <= HFI_NOTE_MAX && !here) {
-            out->note = live;
-            out->block.size = hfi_block_size(extent, live);
-            out->block.domain = (int)(live >> HFI_DOMAIN_SHIFT) & 3;
-        } else if (!here && (freed || given_back)) {
-            out->block.state = HF_BLOCK_CACHED;
-        } else if (!freed && !given_back) {
-            out->damaged = true;
+    if (slab->pool->heap->trailer && index < slab->fresh) {
+        uint64_t note = hfi_block_note(block, extent);
+        bool purged = slab->purged && hfi_load64(hfi_block_trailer(block, extent)) == 0;
+        bool freed = purged || hfi_block_note_freed(block, extent) <= HFI_NOTE_MAX;
+        if (!here && note <= HFI_NOTE_MAX) {
+            judge_live(out, block, note);
+        } else if (freed) {
+            if (!here) out->block.state = HF_BLOCK_CACHED;
+            uint64_t head = hfi_load64(block);
+            out->suspect = head != hfi_block_pattern && !(head == 0 && slab->purged);
+        } else {
+            out->suspect = true;
         }
     }
-    if (slab->state == HFI_SLAB_QUARANTINED && out->block.state != HF_BLOCK_LIVE)
+    if (out->quarantined && out->block.state != HF_BLOCK_LIVE)
         out->block.state = HF_BLOCK_QUARANTINED;
 }
 
-/* Visits the slab of `number` in a pool, or the next older one; its number, 0 at the end. */
-static uint64_t walk_slab(struct hfi_pool *pool, uint64_t below, found_visitor visit, void *context,
-                          int *stop) {
-    uint64_t bits[HFI_SLAB_BLOCKS_MAX / 64];
-    struct hfi_slab copy;
-    struct found found;
+enum { BATCH = 64 };
+
+/* Where a walk of a pool stands. No slab left the pool while `gone` is unchanged: then `slab` is
+ * still there. */
+struct slab_cursor {
+    struct hfi_slab *slab;
+    uint64_t number, gone;
+    uint32_t index;
+};
+
+/* The next blocks of a pool, newest slab first; 0 at the end. */
+static size_t slab_batch(struct hfi_pool *pool, struct slab_cursor *at, struct found *batch) {
+    size_t count = 0;
     hfi_lock_acquire(&pool->lock);
-    struct hfi_slab *slab = pool->all; /* newest first */
-    while (slab != NULL && slab->number >= below) slab = slab->all_next;
-    if (slab != NULL) {
-        memcpy(&copy, slab, sizeof copy);
-        memcpy(bits, slab->free, (slab->count + 63) / 64 * 8);
+    if (at->slab == NULL || pool->slabs_gone != at->gone) {
+        struct hfi_slab *slab = pool->all;
+        while (slab != NULL && slab->number > at->number) slab = slab->all_next;
+        if (slab != NULL && slab->number != at->number) at->index = 0;
+        at->slab = slab;
+        at->gone = pool->slabs_gone;
+    }
+    while (at->slab != NULL && count < BATCH) {
+        at->number = at->slab->number;
+        if (at->index == at->slab->count) {
+            at->slab = at->slab->all_next;
+            at->number--; /* at the end: no slab is older */
+            at->index = 0;
+            continue;
+        }
+        classify_small(at->slab, at->index++, &batch[count++]);
     }
     hfi_lock_release(&pool->lock);
-    if (slab == NULL) return 0;
-    for (uint32_t i = 0; i < copy.count && *stop == 0; i++) {
-        classify_small(pool->heap, &copy, i, (bits[i / 64] >> (i % 64)) & 1, &found);
-        found.owner = &slab->owner;
-        *stop = visit(pool->heap, &found, context);
-    }
-    return copy.number;
+    return count;
+}
+
+static void walk_pool(struct hfi_pool *pool, found_visitor visit, void *context, int *stop) {
+    struct found batch[BATCH];
+    struct slab_cursor at = {.number = UINT64_MAX};
+    size_t count;
+    while (*stop == 0 && (count = slab_batch(pool, &at, batch)) != 0)
+        for (size_t i = 0; i < count && *stop == 0; i++) *stop = visit(pool->heap, &batch[i], context);
+}
+
+/* Under the pool's lock. False at the end of the pool. */
+static bool classify_middle(struct hfi_middle_pool *pool, uint32_t *at, struct found *out) {
+    uint64_t note;
+    *out = (struct found){.owner = &pool->owner, .unit = *at, .quarantined = pool->quarantined};
+    if (!hfi_middle_view(pool, at, &out->block, &out->extent, &note, &out->suspect)) return false;
+    if (note <= HFI_NOTE_MAX && !out->suspect) judge_live(out, out->block.address, note);
+    return true;
+}
+
+/* Blocks may have been joined or split since the last look: the next start from `at` on. */
+static uint32_t block_from(const struct hfi_middle_pool *pool, uint32_t at) {
+    const struct hfi_fit *fit = &pool->fit;
+    bool used;
+    if (pool->base == NULL || at >= fit->units) return at;
+    uint32_t start = hfi_fit_find(fit, at, &used);
+    return start == at ? at : start + fit->length[start];
 }
 
 static void walk_middle(hf_heap *heap, struct hfi_middle_pool *pool, found_visitor visit,
                         void *context, int *stop) {
-    struct found batch[64];
+    struct found batch[BATCH];
     uint32_t at = 0;
     bool more = true;
     while (more && *stop == 0) {
         size_t count = 0;
         hfi_lock_acquire(&pool->lock);
-        while (count < 64) {
-            more = hfi_middle_view(pool, &at, &batch[count].block, &batch[count].extent,
-                                   &batch[count].note, &batch[count].damaged);
-            if (!more) break;
-            batch[count++].owner = &pool->owner;
-        }
+        at = block_from(pool, at);
+        while (count < BATCH && (more = classify_middle(pool, &at, &batch[count]))) count++;
         hfi_lock_release(&pool->lock);
         for (size_t i = 0; i < count && *stop == 0; i++) *stop = visit(heap, &batch[i], context);
     }
 }
 
+/* False if the block is gone. */
+static bool classify_large(hf_heap *heap, const struct hfi_large *copy, struct found *out) {
+    const struct hfi_large *large = hfi_large_pin(heap, copy->base, copy->number);
+    if (large == NULL) return false;
+    *out = (struct found){.extent = large->extent, .owner = (struct hfi_owner *)&large->owner};
+    out->place = large->base;
+    out->block = (hf_view_block){.address = large->payload,
+                                 .size = large->extent,
+                                 .class_size = large->slices * HFI_SLICE,
+                                 .tier = HF_TIER_LARGE,
+                                 .owner = large->number,
+                                 .state = HF_BLOCK_LIVE};
+    if (heap->trailer) {
+        uint64_t note = hfi_block_note(large->payload, large->extent);
+        if (note <= HFI_NOTE_MAX)
+            judge_live(out, large->payload, note);
+        else
+            out->suspect = true;
+    }
+    hfi_large_unpin(heap);
+    return true;
+}
+
 static void walk_large(hf_heap *heap, found_visitor visit, void *context, int *stop) {
     struct hfi_large batch[32];
+    struct found found;
     uint64_t after = 0;
     size_t count;
     while (*stop == 0 && (count = hfi_large_list(heap, after, batch, 32)) != 0) {
         for (size_t i = 0; i < count && *stop == 0; i++) {
-            struct hfi_large *large = &batch[i];
-            after = large->number;
-            struct found found = {.note = HFI_NOTE_MAX + 1,
-                                  .extent = large->extent,
-                                  .owner = hfi_pagemap_owner(large->base)};
-            found.block = (hf_view_block){.address = large->payload,
-                                          .size = large->extent,
-                                          .class_size = large->slices * HFI_SLICE,
-                                          .tier = HF_TIER_LARGE,
-                                          .owner = large->number,
-                                          .state = HF_BLOCK_LIVE};
-            /* It may have been freed since the list was read; then its trailer is not ours to read. */
-            if (found.owner == NULL || found.owner->kind != HFI_OWNER_LARGE) continue;
-            if (heap->trailer) {
-                found.note = hfi_block_note(large->payload, large->extent);
-                found.damaged = found.note > HFI_NOTE_MAX;
-                if (!found.damaged) {
-                    found.block.size = hfi_block_size(large->extent, found.note);
-                    found.block.domain = (int)(found.note >> HFI_DOMAIN_SHIFT) & 3;
-                }
-            }
-            *stop = visit(heap, &found, context);
+            after = batch[i].number;
+            if (classify_large(heap, &batch[i], &found)) *stop = visit(heap, &found, context);
         }
     }
 }
 
 static void walk(hf_heap *heap, found_visitor visit, void *context) {
     int stop = 0;
-    for (unsigned i = 0; i < heap->node_count * HFI_CLASS_COUNT && stop == 0; i++) {
-        uint64_t number = UINT64_MAX;
-        if (i % HFI_CLASS_COUNT == 0) continue;
-        while (stop == 0 && (number = walk_slab(&heap->pools[i], number, visit, context, &stop)) != 0) {
-        }
-    }
+    for (unsigned i = 0; i < heap->node_count * HFI_CLASS_COUNT && stop == 0; i++)
+        if (i % HFI_CLASS_COUNT != 0) walk_pool(&heap->pools[i], visit, context, &stop);
     struct hfi_middle_pool *pool;
     for (unsigned i = 0; stop == 0 && (pool = hfi_middle_pool_at(heap, i)) != NULL; i++)
         walk_middle(heap, pool, visit, context, &stop);
@@ -167,40 +221,50 @@ hf_status hf_heap_view(hf_heap *heap, hf_visitor visitor, void *context) {
 
 /* --- check ---------------------------------------------------------------------------------- */
 
+/* The block as it is now; false if it is gone or was on its way when it was seen. */
+static bool still_suspect(hf_heap *heap, const struct found *found) {
+    struct found now = {.suspect = false};
+    if (found->block.tier == HF_TIER_SMALL) {
+        struct hfi_pool *pool = found->place;
+        const struct hfi_slab *slab = (const struct hfi_slab *)found->owner;
+        hfi_lock_acquire(&pool->lock);
+        if (hfi_pagemap_owner(found->block.address) == found->owner && slab->pool == pool &&
+            slab->number == found->block.owner)
+            classify_small(slab, hfi_slab_index(slab, found->block.address), &now);
+        hfi_lock_release(&pool->lock);
+    } else if (found->block.tier == HF_TIER_MIDDLE) {
+        struct hfi_middle_pool *pool = (struct hfi_middle_pool *)found->owner;
+        uint32_t at = found->unit;
+        hfi_lock_acquire(&pool->lock);
+        if (hfi_fit_is_used(&pool->fit, at)) (void)classify_middle(pool, &at, &now);
+        hfi_lock_release(&pool->lock);
+    } else {
+        struct hfi_large copy = {.base = found->place, .number = found->block.owner};
+        if (!classify_large(heap, &copy, &now)) return false;
+    }
+    return now.suspect && !now.quarantined && now.block.address == found->block.address;
+}
+
+/* A block that another thread is handing out or taking back looks wrong for a few instructions.
+ * Damage stays. */
+static bool confirmed(hf_heap *heap, const struct found *found) {
+    static _Atomic uint32_t never;
+    for (int look = 0; look < 10; look++) {
+        if (!still_suspect(heap, found)) return false;
+        (void)hfi_os_futex_wait(&never, 0, look < 4 ? 1000 : 2000000);
+    }
+    return true;
+}
+
 static int check_one(hf_heap *heap, const struct found *found, void *context) {
     size_t *count = context;
-    const char *block = found->block.address;
-    size_t extent = found->block.class_size;
-    if (!heap->trailer) return 0;
-    /* What went out of service was reported when it did. */
-    if (found->owner == NULL || found->block.state == HF_BLOCK_QUARANTINED) return 0;
-    bool small = found->block.tier == HF_TIER_SMALL;
-    if (small && ((struct hfi_slab *)found->owner)->state == HFI_SLAB_QUARANTINED) return 0;
-    /* So was the rest of a pool that went out of service, for the block that was damaged. */
-    if (found->damaged && found->block.tier == HF_TIER_MIDDLE &&
-        ((struct hfi_middle_pool *)found->owner)->quarantined)
-        return 0;
-    bool damaged = found->damaged;
-    if (!damaged && found->note <= HFI_NOTE_MAX) {
-        damaged = !hfi_block_pattern_whole(hfi_block_limit(block, found->extent, found->note),
-                                           found->note & HFI_SLACK_MAX);
-    }
-    if (damaged) {
-        if (found->block.state == HF_BLOCK_LIVE)
-            hfi_diagnose(heap, block, HF_DOMAIN_LIBC, "check");
-        else
-            hfi_report_written(heap, block, extent, "check");
-        *count += 1;
-        return 0;
-    }
-    bool was_freed = found->block.state == HF_BLOCK_CACHED || found->block.state == HF_BLOCK_FREE;
-    if (!small || !was_freed) return 0;
-    const struct hfi_slab *slab = (const struct hfi_slab *)found->owner;
-    uint32_t index = hfi_slab_index(slab, block);
-    if (index >= slab->fresh) return 0;
-    uint64_t head = hfi_load64(block);
-    if (head == hfi_block_pattern || (head == 0 && slab->purged)) return 0;
-    hfi_report_written(heap, block, extent, "check");
+    /* What is out of service was reported when it went. */
+    if (!heap->trailer || !found->suspect || found->quarantined) return 0;
+    if (!confirmed(heap, found)) return 0;
+    if (found->block.state == HF_BLOCK_LIVE)
+        hfi_diagnose(heap, found->block.address, HF_DOMAIN_LIBC, "check");
+    else
+        hfi_report_written(heap, found->block.address, found->block.class_size, "check");
     *count += 1;
     return 0;
 }
@@ -226,7 +290,7 @@ static int sum_one(hf_heap *heap, const struct found *found, void *context) {
         sum->middle_bytes += found->block.size;
     } else if (found->block.tier == HF_TIER_LARGE) {
         sum->large_bytes += found->block.size;
-    } else if (((struct hfi_slab *)found->owner)->state == HFI_SLAB_QUARANTINED) {
+    } else if (found->quarantined) {
         sum->quarantined_live_bytes += found->block.size;
         sum->quarantined_live_extent += found->block.class_size;
     } else {

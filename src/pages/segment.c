@@ -124,6 +124,8 @@ static size_t find_one(struct shard *s) HF_REQUIRES(s->lock) {
  * *tail_out: free slices at the very end, to which growth would add. */
 static size_t find_run(const struct shard *s, size_t count, size_t align, size_t *tail_out) {
     size_t start = 0, end = 0; /* current run of free slices */
+    /* A shard begins at a chunk; greater alignments count from address 0. */
+    size_t bias = (s->base >> HFI_SLICE_SHIFT) & (align - 1);
     for (uint32_t w = s->free_hint; w < s->top; w++) {
         uint64_t bits = s->free[w];
         size_t at = (size_t)w * 64;
@@ -138,12 +140,12 @@ static size_t find_run(const struct shard *s, size_t count, size_t align, size_t
             unsigned length = (unsigned)__builtin_ctzll(shifted);
             if (end != at + bit) start = at + bit;
             end = at + bit + length;
-            size_t fit = (start + align - 1) & ~(align - 1);
+            size_t fit = ((start + bias + align - 1) & ~(align - 1)) - bias;
             if (fit + count <= end) return fit;
             if (bit + length >= 64) break;
             bits &= ~(((UINT64_C(1) << length) - 1) << bit);
         }
-        size_t fit = (start + align - 1) & ~(align - 1);
+        size_t fit = ((start + bias + align - 1) & ~(align - 1)) - bias;
         if (fit + count <= end) return fit;
     }
     *tail_out = end == (size_t)s->top * 64 ? end - start : 0;
