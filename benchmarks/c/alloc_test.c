@@ -1,11 +1,11 @@
 /* alloc_test.c - every thread replaces random slots of a table by blocks of random size.
- * Load        32768 slots a thread, 8-1024 bytes with a falling tail; small ones dominate; each
+ * Load        131072 slots a thread, 8-2048 bytes with a falling tail; small ones dominate; each
  *             block is filled, and read once when it dies. Random order, so the free lists get
  *             shuffled.
  * Checks      the bytes of a dying block. */
 #include "bench.h"
 
-enum { SLOTS = 32768, SIZE_MAX_BYTES = 1024 };
+enum { SLOTS = 131072, SIZE_MAX_BYTES = 2048 };
 
 typedef struct {
     uint64_t seed, checksum;
@@ -22,7 +22,7 @@ static void *work(void *arg) {
     job *j = arg;
     bench_rng rng = bench_seed(j->seed);
     slot *slots = bench_need(calloc(SLOTS, sizeof(slot)));
-    size_t rounds = bench_scaled(11000000) / (size_t)bench_threads;
+    size_t rounds = bench_scaled(4000000) / (size_t)bench_threads;
     uint64_t sum = 0;
     for (size_t i = 0; i < rounds; i++) {
         slot *s = &slots[bench_below(&rng, SLOTS)];

@@ -90,7 +90,7 @@ static void drop(node *n) {
 int main(int argc, char **argv) {
     bench_start(argc, argv, 1);
     bench_rng rng = bench_seed(3);
-    size_t count = 2500, steps = bench_scaled(60);
+    size_t count = 25000, steps = bench_scaled(3);
     body *bodies = bench_need(malloc(count * sizeof(body)));
     for (size_t i = 0; i < count; i++) {
         bodies[i] = (body){.mass = 1.0 / (double)count};

@@ -1,5 +1,5 @@
 /* larson_body.h - a server's pattern: blocks outlive the thread that made them.
- * Method      each lane has 1000 blocks of 8-1000 bytes; a generation replaces random ones and
+ * Method      each lane has 5000 blocks of 8-1000 bytes; a generation replaces random ones and
  *             then starts the thread of the next generation, which frees what its ancestors
  *             left, and ends.
  * Used by     larson.c (malloc and free) and larson_sized.cpp (new and sized delete). */
@@ -8,7 +8,7 @@
 
 #include "bench.h"
 
-enum { LARSON_BLOCKS = 1000, LARSON_MIN = 8, LARSON_MAX = 1000, LARSON_GENERATION = 20000 };
+enum { LARSON_BLOCKS = 5000, LARSON_MIN = 8, LARSON_MAX = 1000, LARSON_GENERATION = 20000 };
 
 typedef struct {
     unsigned char *block[LARSON_BLOCKS];

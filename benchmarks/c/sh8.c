@@ -7,7 +7,7 @@
 
 #include "bench.h"
 
-enum { SHARED = 4096 };
+enum { SHARED = 65536 };
 
 typedef struct {
     uint32_t size;
