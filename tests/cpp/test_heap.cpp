@@ -4,6 +4,7 @@
 #include <cstring>
 #include <thread>
 #include <type_traits>
+#include <vector>
 
 #include "check.hpp"
 #include <holdfast/heap.hpp>
@@ -268,6 +269,53 @@ TEST(block_that_outlives_its_heap_is_reported_not_followed) {
     }
     hf_free(orphan);
     CHECK_EQ(seen, HF_REPORT_INVALID_FREE);
+}
+
+// Fills many blocks with a secret, frees them, and counts what is left of it in the next owners'.
+std::size_t secrets_seen(const hf::Options &options) {
+    constexpr std::size_t count = 500, size = 200, head = 8; // the head of a free block is checked
+    hf::Heap heap{options};
+    std::vector<void *> blocks;
+    for (std::size_t i = 0; i < count; ++i)
+        std::memset(blocks.emplace_back(heap.allocate(size)), 0x5E, size);
+    for (void *block : blocks)
+        heap.deallocate(block);
+    std::size_t seen = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        blocks[i] = heap.allocate(size);
+        const auto *bytes = static_cast<const unsigned char *>(blocks[i]);
+        for (std::size_t at = head; at < size; ++at)
+            seen += bytes[at] == 0x5E;
+    }
+    for (void *block : blocks)
+        heap.deallocate(block);
+    return seen;
+}
+
+TEST(zero_on_free_shows_nothing_to_the_next_owner) {
+    CHECK(secrets_seen(hf::Options{}) > 0); // the question can be answered with yes
+    CHECK_EQ(secrets_seen(hf::Options{}.zero_on_free(1)), 0u);
+    CHECK_EQ(secrets_seen(hf::Options{}.profile(HF_PROFILE_HARDENED)), 0u);
+}
+
+TEST(hardened_hands_no_block_out_at_once) {
+    hf::Heap heap{hf::Options{}.profile(HF_PROFILE_HARDENED)};
+    hf::Heap plain;
+    int reused = 0, reused_plain = 0;
+    for (int i = 0; i < 300; ++i) {
+        void *freed = heap.allocate(64);
+        heap.deallocate(freed);
+        void *next = heap.allocate(64);
+        reused += next == freed;
+        heap.deallocate(next);
+        void *freed_plain = plain.allocate(64);
+        plain.deallocate(freed_plain);
+        void *next_plain = plain.allocate(64);
+        reused_plain += next_plain == freed_plain;
+        plain.deallocate(next_plain);
+    }
+    CHECK_EQ(reused, 0);
+    CHECK(reused_plain > 0);
 }
 
 TEST(options_that_contradict_are_refused) {
