@@ -335,7 +335,8 @@ static bool is_being_sealed(const char *block, size_t extent) {
 /* True if the damage was another thread between two of its stores. In the child of a fork that
  * thread may be gone for ever: then looks decide. */
 static bool settles(const char *block, size_t extent) {
-    enum { SPINS = 64, SLEEPS = 256, SLEEP_NS = 200000 };
+    /* Two seconds: a thread of the lowest priority can be off its processor for long. */
+    enum { SPINS = 64, SLEEPS = 4000, SLEEP_NS = 500000 };
     _Atomic uint32_t never = 0;
     for (unsigned round = 0; round < SPINS + SLEEPS && is_being_sealed(block, extent); round++) {
         if (hfi_threads_lost) return true;
