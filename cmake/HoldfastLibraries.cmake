@@ -26,8 +26,9 @@ function(holdfast_library target)
 endfunction()
 
 # Read-only after start: neither the table of imported functions nor that of exports can be
-# overwritten by the program that is being watched.
-set(shared_link_options -Wl,-z,relro -Wl,-z,now -Wl,--gc-sections -Wl,--hash-style=gnu -Wl,-O1)
+# overwritten by the program that is being watched. Threads, exit handlers and blocks outlive a
+# dlclose, so they never leave the process.
+set(shared_link_options -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,now -Wl,--gc-sections -Wl,--hash-style=gnu -Wl,-O1)
 
 # hf_* stays interposable here, so that a process with libholdfast_malloc.so preloaded has one heap.
 add_library(holdfast SHARED $<TARGET_OBJECTS:hf_core>)
@@ -44,7 +45,5 @@ if(HOLDFAST_MALLOC)
     target_link_libraries(holdfast_malloc PRIVATE
         $<BUILD_INTERFACE:hf_core_flags> $<BUILD_INTERFACE:hf_warnings>)
     # It is first in every search order: binding its own calls directly changes no meaning.
-    # Exit handlers and blocks outlive a dlclose, so it never leaves the process.
-    target_link_options(holdfast_malloc PRIVATE ${shared_link_options} -Wl,-Bsymbolic-functions
-        -Wl,-z,nodelete)
+    target_link_options(holdfast_malloc PRIVATE ${shared_link_options} -Wl,-Bsymbolic-functions)
 endif()

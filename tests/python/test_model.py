@@ -119,8 +119,8 @@ def test_programs_agree_with_the_model(profile: str, extra: dict[str, str | int 
     machine = type(f"Program_{profile}", (Program,), {"profile": profile, "extra": extra})
     case = machine.TestCase
     case.settings = settings(
-        max_examples=25,
-        stateful_step_count=40,
+        max_examples=60,
+        stateful_step_count=50,
         deadline=None,
         suppress_health_check=list(HealthCheck),
         print_blob=True,

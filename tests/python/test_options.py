@@ -68,17 +68,22 @@ def test_unknown_option_is_refused() -> None:
         Heap(profile="paranoid")
 
 
-def test_environment_sets_the_process_wide_heap() -> None:
-    code = "import holdfast, json; print(json.dumps(holdfast.active_options()))"
+@pytest.mark.parametrize("preload", [False, True])
+def test_environment_sets_the_process_wide_heap_and_is_read_once(preload: bool) -> None:
+    code = """if True:
+        import holdfast, json
+        print(json.dumps({"is_active": holdfast.is_active()} | holdfast.active_options()))"""
+    environment = {**os.environ, "LD_PRELOAD": str(holdfast.library()) if preload else ""}
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, "HOLDFAST_PROFILE": "hardened", "HOLDFAST_DECAY_MS": "many"},
+        env={**environment, "HOLDFAST_PROFILE": "hardened", "HOLDFAST_DECAY_MS": "many"},
         check=True,
     )
     active = json.loads(done.stdout)
+    assert active["is_active"] is preload
     assert active["profile"] == "hardened"
     assert active["decay_ms"] == OPTIONS["decay_ms"].default
     lines = [line for line in done.stderr.splitlines() if "HOLDFAST_DECAY_MS" in line]
