@@ -1,13 +1,14 @@
-"""A service after load spikes: eight worker threads, three spikes, a few hundred survivors, then idle.
+"""A service after load spikes: eight worker threads, three spikes, a few hundred survivors, idle.
 
-Method: a spike is 480 requests; each parses a JSON document of 200 records
-into objects, transforms it and answers, and eight workers hold their last documents until the
-spike is over (about 100 MB in all at the peak). Every fourth request leaves something small behind: a
-session, an entry of a cache, a line of statistics. Those few hundred survivors pin memory all over
-the heap. Then the service is idle: workers wait for the queue, the main thread sleeps.
+    python service.py [seconds of idleness]
 
-Usage: service.py [SECONDS of idleness, 2 unless given]. Prints one JSON object: RSS in MB at the beginning, at the peak, after the last spike, two seconds
-later; CPU time of the spikes; a checksum, which must not depend on the allocator.
+A spike is 480 requests: each parses a JSON document of 200 records, transforms it and holds the
+answer until the spike is over, about 100 MB in all. Every fourth request leaves something small
+behind: a session, an entry of a cache. Those 360 survivors pin memory all over the heap. Then the
+service is idle: its workers wait for the queue, the main thread sleeps.
+
+Prints one JSON line: RSS in MB at the beginning, at the peak, after the last spike, two seconds
+later; CPU time of the spikes; a checksum that must not depend on the allocator.
 """
 
 from __future__ import annotations
