@@ -110,6 +110,8 @@ void hf_thread_flush(void) {
 const char *hf_version(void) {
     return HF_VERSION_STRING;
 }
+/* The same without a way for another library to come between. */
+extern const char *hfi_version_here(void) __attribute__((alias("hf_version"), visibility("hidden")));
 
 int hf_node_count(void) {
     return hfi_start() ? (int)hfi_os_node_count() : 1;

@@ -229,14 +229,8 @@ static void diagnose_middle(struct hfi_middle_pool *pool, const char *address, c
 
 static void diagnose_large(struct hfi_large *large, const char *address, const char *found_by) {
     hf_heap *heap = large->heap;
-    bool live = large->state == HFI_LARGE_LIVE;
-    uint64_t note = live && heap->trailer ? hfi_block_note(large->payload, large->extent)
-                                          : HFI_NOTE_MAX + 1;
-    if (!live)
-        report_plain(heap, address == large->payload ? HF_REPORT_DOUBLE_FREE : HF_REPORT_INVALID_FREE,
-                     address, address == large->payload ? address : NULL, large->extent,
-                     HFI_NOTE_MAX + 1, found_by);
-    else if (address != large->payload)
+    uint64_t note = heap->trailer ? hfi_block_note(large->payload, large->extent) : HFI_NOTE_MAX + 1;
+    if (address != large->payload)
         report_plain(heap, HF_REPORT_INTERIOR_FREE, address, large->payload, large->extent, note,
                      found_by);
     else
@@ -246,10 +240,12 @@ static void diagnose_large(struct hfi_large *large, const char *address, const c
 void hfi_diagnose(hf_heap *heap, const void *address, int domain, const char *found_by) {
     (void)domain;
     struct hfi_owner *owner = hfi_pagemap_owner(address);
-    if (owner == NULL)
-        report_plain(heap != NULL ? heap : &hfi_default_heap, HF_REPORT_INVALID_FREE, address, NULL, 0,
-                     0, found_by);
-    else if (owner->kind == HFI_OWNER_SLAB)
+    if (heap == NULL) heap = &hfi_default_heap;
+    if (owner == NULL) {
+        bool was = hfi_large_was(heap, address);
+        report_plain(heap, was ? HF_REPORT_DOUBLE_FREE : HF_REPORT_INVALID_FREE, address,
+                     was ? address : NULL, 0, HFI_NOTE_MAX + 1, found_by);
+    } else if (owner->kind == HFI_OWNER_SLAB)
         diagnose_small((struct hfi_slab *)owner, address, found_by);
     else if (owner->kind == HFI_OWNER_MIDDLE)
         diagnose_middle((struct hfi_middle_pool *)owner, address, found_by);
@@ -389,11 +385,8 @@ bool hfi_verify_before(hf_heap *heap, const void *block, size_t extent, const ch
 bool hfi_verify_freed(hf_heap *heap, const void *block, size_t extent, const char *found_by) {
     struct hfi_slab *slab = (struct hfi_slab *)hfi_pagemap_owner(block);
     if (slab->state == HFI_SLAB_QUARANTINED) return true; /* the pool keeps it out */
-    /* In a slab whose free pages were given back, either end may lie in such a page: zero. */
-    uint64_t head = hfi_load64(block), tail = hfi_load64(hfi_block_trailer(block, extent));
-    bool head_whole = head == hfi_block_pattern || (slab->purged && head == 0);
-    bool tail_whole = hfi_block_note_freed(block, extent) <= HFI_NOTE_MAX || (slab->purged && tail == 0);
-    if (!head_whole || !tail_whole) {
+    uint64_t head = hfi_load64(block);
+    if (head != hfi_block_pattern && !(slab->purged && head == 0)) {
         hfi_report_written(heap, block, extent, found_by);
         return false;
     }

@@ -4,6 +4,7 @@
  * Talks to    every file of this folder.   Called by api.c, hot.c, preload.
  * Threads     start runs once, others wait for it; the registry lock guards the lists.
  * Fails with  false from start: the machine has no address space left; then malloc says ENOMEM. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -150,7 +151,7 @@ static bool start_once(void) {
     hfi_sites_start();
     unsigned shards = hfi_os_cpu_count(), nodes = hfi_os_node_count();
     if (shards < nodes) shards = nodes;
-    bool whole = hfi_segment_start(shards) == 0 && hfi_pagemap_start() == 0 && heap_init(heap);
+    bool whole = hfi_segment_start(shards, heap->options.huge_pages != HF_HUGE_NEVER) == 0 && hfi_pagemap_start() == 0 && heap_init(heap);
     if (whole) {
         heap->id = 1;
         index_used[0] = 1;
@@ -177,9 +178,20 @@ bool hfi_start(void) {
     return atomic_load_explicit(&start_state, memory_order_acquire) == 2;
 }
 
+/* libholdfast.so in a process with libholdfast_malloc.so preloaded: everybody's calls go there, and
+ * this copy must not begin a second heap. A copy that exports nothing serves its own program. */
+static bool another_copy_serves(void) {
+    Dl_info here;
+    void *own = (void *)(uintptr_t)hfi_version_here;
+    if (dladdr(own, &here) == 0 || here.dli_sname == NULL) return false;
+    if (strcmp(here.dli_sname, "hf_version") != 0) return false;
+    void *served = dlsym(RTLD_DEFAULT, "hf_version");
+    return served != NULL && served != own;
+}
+
 /* Runs when libc is up: before this point nobody forks and no thread ends. */
 __attribute__((constructor)) static void libc_is_ready(void) {
-    if (!hfi_start()) return;
+    if (another_copy_serves() || !hfi_start()) return;
     hfi_tcache_start();
     (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
     atomic_store(&libc_ready, 1);

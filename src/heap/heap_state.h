@@ -43,8 +43,11 @@ void hfi_report_foreign(hf_heap *heap, const void *block, const char *found_by);
 void hfi_report_written(hf_heap *heap, const void *block, size_t extent, const char *found_by);
 /* The trailer of the block before this one is whole (or there is none). False: reported. */
 bool hfi_verify_before(hf_heap *heap, const void *block, size_t extent, const char *found_by);
-/* Verifies a freed small block at flush or walk: the pattern, its trailer, the trailer before it.
- * False if something was reported. */
+/* Verifies a freed small block at flush: its first word and the trailer before it, which share a
+ * cache line more often than not. False if something was reported. */
 bool hfi_verify_freed(hf_heap *heap, const void *block, size_t extent, const char *found_by);
+
+/* hf_version of this very copy of the library, whoever else is in the process (api.c). */
+const char *hfi_version_here(void);
 
 #endif

@@ -1,13 +1,15 @@
-/* large.c - segments handed out whole; freed ones wait in a bounded cache that decays.
+/* large.c - segments handed out whole.
  *
  *   | payload ... slack | trailer |  (guard page)   unused rest of the last slice
  *
- * Invariants  a large block is in `live` or `cached`; cached_bytes is the sum over `cached`.
- * Talks to    segment, pagemap, meta.   Called by malloc, reclaim, walk.
- * Threads     set.lock for the lists; a block's fields belong to whoever took it off a list.
- * Why         the cache is what makes NumPy's temporaries cheap: 8 MiB from the kernel costs 2,000
- *             faults of 0.5 us; it is best fit within 25 %, so that blocks are not wasted on small
- *             requests, and what is not asked for again within the decay time goes back. */
+ * Invariants  a large block that is not quarantined is in the list of live ones.
+ * Talks to    segment, pagemap, meta.   Called by malloc, walk.
+ * Threads     set.lock for the list; a block's fields belong to whoever holds the block.
+ * Fails with  NULL when a limit or the OS says no.
+ * Why         no cache of blocks: freed slices stay warm in the segment layer, join with their
+ *             neighbours and serve whatever size comes next. That is what makes NumPy's temporaries
+ *             cheap: 8 MiB fresh from the kernel cost 2,000 faults of half a microsecond. A cache of
+ *             whole blocks with best fit within 25 % was tried first and missed on drifting sizes. */
 #include "large.h"
 
 #include <string.h>
@@ -16,11 +18,14 @@
 #include "reclaim.h"
 
 #define HUGE_LEAST ((size_t)4 << 20) /* from here on huge pages pay, as NumPy found */
+#define RECENT 64u                   /* freed payloads remembered, to tell a double free */
 
 struct hfi_large_set {
     hfi_lock lock;
-    struct hfi_large *live, *cached, *cached_last; /* guarded by: lock */
-    uint64_t made, live_count, live_bytes, cached_bytes, quarantined_bytes; /* guarded by: lock */
+    struct hfi_large *live;      /* guarded by: lock */
+    uint64_t made, live_count, live_bytes, quarantined_bytes; /* guarded by: lock */
+    const void *recent[RECENT];  /* guarded by: lock */
+    uint32_t recent_at;          /* guarded by: lock */
 };
 
 struct hfi_large_set *hfi_large_make(hf_heap *heap) {
@@ -38,17 +43,20 @@ static size_t segment_size(const struct hfi_large *large) {
     return large->slices * HFI_SLICE;
 }
 
-/* --- lists ---------------------------------------------------------------------------------- */
+/* --- list ----------------------------------------------------------------------------------- */
 
-static void live_push(struct hfi_large_set *set, struct hfi_large *large) HF_REQUIRES(set->lock) {
-    large->prev = NULL;
+static void live_push(struct hfi_large_set *set, struct hfi_large *large) {
+    hfi_lock_acquire(&set->lock);
     large->next = set->live;
     if (set->live != NULL) set->live->prev = large;
     set->live = large;
     large->number = ++set->made;
     set->live_count++;
     set->live_bytes += segment_size(large);
-    atomic_store_explicit(&large->state, HFI_LARGE_LIVE, memory_order_relaxed);
+    atomic_store_explicit(&large->live, true, memory_order_relaxed);
+    for (unsigned i = 0; i < RECENT; i++)
+        if (set->recent[i] == large->payload) set->recent[i] = NULL;
+    hfi_lock_release(&set->lock);
 }
 
 static void live_remove(struct hfi_large_set *set, struct hfi_large *large) HF_REQUIRES(set->lock) {
@@ -61,104 +69,31 @@ static void live_remove(struct hfi_large_set *set, struct hfi_large *large) HF_R
     set->live_bytes -= segment_size(large);
 }
 
-static void cached_push(struct hfi_large_set *set, struct hfi_large *large) HF_REQUIRES(set->lock) {
-    large->idle = 0;
-    large->prev = NULL;
-    large->next = set->cached;
-    if (set->cached != NULL)
-        set->cached->prev = large;
-    else
-        set->cached_last = large;
-    set->cached = large;
-    set->cached_bytes += segment_size(large);
-}
-
-static void cached_remove(struct hfi_large_set *set, struct hfi_large *large) HF_REQUIRES(set->lock) {
-    if (large->prev != NULL)
-        large->prev->next = large->next;
-    else
-        set->cached = large->next;
-    if (large->next != NULL)
-        large->next->prev = large->prev;
-    else
-        set->cached_last = large->prev;
-    set->cached_bytes -= segment_size(large);
-}
-
 /* --- segments ------------------------------------------------------------------------------- */
 
-/* The segment goes back. `purge`: its memory too, at once; else the segment layer's decay has it. */
-static size_t large_release(struct hfi_large *large, bool purge) {
+static void large_release(struct hfi_large *large) {
     hf_heap *heap = large->heap;
-    size_t bytes = segment_size(large), given = 0;
+    size_t bytes = segment_size(large);
     hfi_pagemap_set(large->base, large->slices, NULL, 0);
-    if (large->guarded)
-        (void)hfi_os_unguard(large->base + bytes - HFI_PAGE, HFI_PAGE);
-    if (purge && !large->zero) {
-        given = round_page(large->touched);
-        hfi_os_purge(large->base, given);
-        hfi_segment_note_returned(given);
-    }
-    /* Blocks of others must not find huge pages where they expect small ones (NumPy 31590). */
-    if (large->huge) hfi_os_huge(large->base, bytes, false);
-    hfi_segment_give(large->base, large->slices, !purge && !large->zero);
+    if (large->guarded) (void)hfi_os_unguard(large->base + bytes - HFI_PAGE, HFI_PAGE);
+    hfi_segment_give(large->base, large->slices, true);
     hfi_meta_free(large, sizeof *large);
     hfi_heap_discharge(heap, bytes);
-    return given;
 }
 
-static size_t release_chain(struct hfi_large *chain, bool purge) {
-    size_t given = 0;
-    while (chain != NULL) {
-        struct hfi_large *next = chain->next;
-        given += large_release(chain, purge);
-        chain = next;
-    }
-    return given;
+static enum hfi_zone zone_of(const hf_heap *heap, size_t size) {
+    size_t least = heap->options.huge_pages == HF_HUGE_ALWAYS ? HFI_HUGE_PAGE : HUGE_LEAST;
+    return size >= least ? HFI_ZONE_HUGE : HFI_ZONE_SMALL;
 }
 
-/* Best cached segment for `slices`; what is older and in the way of a new mapping goes to *evicted. */
-static struct hfi_large *cached_take(struct hfi_large_set *set, size_t slices, size_t align,
-                                     struct hfi_large **evicted) {
-    struct hfi_large *best = NULL;
-    hfi_lock_acquire(&set->lock);
-    for (struct hfi_large *l = set->cached; l != NULL; l = l->next) {
-        if (l->slices < slices || l->slices > slices + slices / 4) continue;
-        if (((uintptr_t)l->base & (align * HFI_SLICE - 1)) != 0) continue;
-        if (best == NULL || l->slices < best->slices) best = l;
-    }
-    if (best != NULL) {
-        cached_remove(set, best);
-        live_push(set, best);
-    } else {
-        /* Nothing fits: the oldest give way for as many bytes as are about to be mapped, so that a
-         * program whose sizes drift does not pay twice. */
-        size_t freed = 0;
-        while (set->cached_last != NULL && freed < slices * HFI_SLICE) {
-            struct hfi_large *oldest = set->cached_last;
-            cached_remove(set, oldest);
-            freed += segment_size(oldest);
-            oldest->next = *evicted;
-            *evicted = oldest;
-        }
-    }
-    hfi_lock_release(&set->lock);
-    return best;
-}
-
-static bool huge_wanted(const hf_heap *heap, size_t size) {
-    if (heap->options.huge_pages == HF_HUGE_NEVER) return false;
-    if (heap->options.huge_pages == HF_HUGE_ALWAYS) return size >= HFI_HUGE_PAGE;
-    return size >= HUGE_LEAST;
-}
-
-static struct hfi_large *segment_make(hf_heap *heap, unsigned home, size_t slices, size_t align,
-                                      bool huge) {
+/* A block over `slices` that nobody sees yet; its payload is the base. */
+static struct hfi_large *large_make(hf_heap *heap, unsigned home, size_t size, size_t slices,
+                                    size_t align, bool *zero_out) {
     size_t bytes = slices * HFI_SLICE;
     if (!hfi_heap_charge(heap, bytes)) return NULL;
     struct hfi_large *large = hfi_meta_alloc(sizeof *large);
-    bool zero = false;
-    char *base = large != NULL ? hfi_segment_take(slices, align, home, &zero) : NULL;
+    char *base = NULL;
+    if (large != NULL) base = hfi_segment_take(zone_of(heap, size), slices, align, home, zero_out);
     if (base == NULL) {
         hfi_meta_free(large, sizeof *large);
         hfi_heap_discharge(heap, bytes);
@@ -166,87 +101,65 @@ static struct hfi_large *segment_make(hf_heap *heap, unsigned home, size_t slice
     }
     large->owner.kind = HFI_OWNER_LARGE;
     large->heap = heap;
-    large->base = base;
+    large->base = large->payload = base;
     large->slices = slices;
-    large->zero = zero;
-    large->huge = huge;
-    if (huge) hfi_os_huge(base, bytes, true);
-    hfi_pagemap_set(base, slices, &large->owner, 0);
-    hfi_lock_acquire(&heap->large->lock);
-    live_push(heap->large, large);
-    hfi_lock_release(&heap->large->lock);
     return large;
 }
 
-/* From now on walks may look at the block. */
-static void publish(struct hfi_large *large, char *payload, size_t extent) {
-    hfi_lock_acquire(&large->heap->large->lock);
-    large->payload = payload;
-    large->extent = extent;
-    hfi_lock_release(&large->heap->large->lock);
+/* From now on walks and frees may look at the block. */
+static void large_publish(struct hfi_large *large) {
+    live_push(large->heap->large, large);
+    hfi_pagemap_set(large->base, large->slices, &large->owner, 0);
 }
 
 void *hfi_large_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t alignment,
                       size_t *extent_out, bool *zero_out, bool guarded) {
-    struct hfi_large *evicted = NULL, *large = NULL;
     if (size > PTRDIFF_MAX - HFI_HUGE_PAGE) return NULL;
     if (size == 0) size = 1; /* aligned, in profile `fast`: an address of its own */
-    bool huge = huge_wanted(heap, size) && !guarded;
     size_t pages = round_page(size), total = pages + (guarded ? HFI_PAGE : 0);
     size_t slices = (total + HFI_SLICE - 1) >> HFI_SLICE_SHIFT;
     size_t align = alignment > HFI_SLICE ? alignment >> HFI_SLICE_SHIFT : 1;
-    if (huge && align < HFI_HUGE_PAGE / HFI_SLICE) align = HFI_HUGE_PAGE / HFI_SLICE;
-    if (!guarded) large = cached_take(heap->large, slices, align, &evicted);
-    (void)release_chain(evicted, false);
-    if (large != NULL) {
-        if (tc != NULL) hfi_own_add(tc->large_hits, 1);
-    } else {
-        large = segment_make(heap, tc != NULL ? tc->home : 0, slices, align, huge);
-        if (large == NULL) return NULL;
-        if (guarded && hfi_os_guard(large->base + segment_size(large) - HFI_PAGE, HFI_PAGE) == 0)
-            large->guarded = true;
+    unsigned home = tc != NULL ? tc->home : 0;
+    struct hfi_large *large = large_make(heap, home, size, slices, align, zero_out);
+    if (large == NULL) return NULL;
+    if (!*zero_out && tc != NULL) hfi_own_add(tc->large_hits, 1);
+    large->extent = pages;
+    char *guard = large->base + segment_size(large) - HFI_PAGE;
+    if (guarded && hfi_os_guard(guard, HFI_PAGE) == 0) {
+        /* A guarded block ends where the guard begins, as far as its alignment allows; a gap that
+         * is more slack than a note can say stays outside. */
+        size_t extent = (size + 15) & ~(size_t)15;
+        large->guarded = true;
+        large->payload = (char *)((uintptr_t)(guard - extent) & ~(alignment - 1));
+        size_t gap = (size_t)(guard - large->payload) - extent;
+        large->extent = extent + (gap <= HFI_PAGE ? gap : 0);
     }
-    /* A guarded block ends where the guard begins, as far as its alignment allows. */
-    size_t room = segment_size(large) - (large->guarded ? HFI_PAGE : 0);
-    size_t extent = large->guarded ? (size + 15) & ~(size_t)15 : pages;
-    char *payload = large->base;
-    if (large->guarded)
-        payload = (char *)((uintptr_t)(large->base + room - extent) & ~(alignment - 1));
-    /* Up to the guard, unless alignment left a gap that is more slack than a note can say. */
-    size_t gap = (size_t)(large->base + room - payload) - extent;
-    if (large->guarded && gap <= HFI_PAGE) extent += gap;
-    *zero_out = large->zero;
-    large->zero = false;
-    size_t end = (size_t)(payload - large->base) + extent;
-    if (end > large->touched) large->touched = end;
-    publish(large, payload, extent);
+    large_publish(large);
     *extent_out = large->extent;
     return large->payload;
 }
 
 void hfi_large_free(struct hfi_large *large) {
-    struct hfi_large_set *set = large->heap->large;
     hf_heap *heap = large->heap;
-    struct hfi_large *evicted = NULL;
-    atomic_store_explicit(&large->state, HFI_LARGE_CACHED, memory_order_relaxed);
+    struct hfi_large_set *set = heap->large;
     hfi_lock_acquire(&set->lock);
     live_remove(set, large);
-    if (!large->guarded && heap->options.large_cache != 0 &&
-        segment_size(large) <= heap->options.large_cache) {
-        cached_push(set, large);
-        while (set->cached_bytes > heap->options.large_cache) {
-            struct hfi_large *oldest = set->cached_last;
-            cached_remove(set, oldest);
-            oldest->next = evicted;
-            evicted = oldest;
-        }
-    } else {
-        large->next = evicted;
-        evicted = large;
-    }
+    set->recent[set->recent_at++ % RECENT] = large->payload;
     hfi_lock_release(&set->lock);
-    (void)release_chain(evicted, true);
+    large_release(large);
+    /* Over the bound the decay does not wait for its tick. */
+    if (hfi_segment_dirty(HFI_ZONE_HUGE) > heap->options.large_cache)
+        (void)hfi_segment_decay(true, NULL);
     hfi_reclaim_note_frees(heap, 1);
+}
+
+bool hfi_large_was(hf_heap *heap, const void *address) {
+    struct hfi_large_set *set = heap->large;
+    bool was = false;
+    hfi_lock_acquire(&set->lock);
+    for (unsigned i = 0; i < RECENT; i++) was |= address != NULL && set->recent[i] == address;
+    hfi_lock_release(&set->lock);
+    return was;
 }
 
 /* --- resize --------------------------------------------------------------------------------- */
@@ -258,22 +171,19 @@ static void resized(struct hfi_large *large, size_t slices, size_t pages) {
     large->slices = slices;
     large->extent = pages;
     hfi_lock_release(&set->lock);
-    if (pages > large->touched) large->touched = pages;
 }
 
 static bool shrink(struct hfi_large *large, size_t slices, size_t pages) {
     size_t spare = large->slices - slices;
+    char *end = large->base + slices * HFI_SLICE;
     /* First: a walk must not read a trailer in memory that was given back. */
     resized(large, slices, pages);
     if (spare != 0) {
-        char *end = large->base + slices * HFI_SLICE;
         hfi_pagemap_set(end, spare, NULL, 0);
-        if (large->huge) hfi_os_huge(end, spare * HFI_SLICE, false);
         hfi_segment_give(end, spare, true);
         hfi_heap_discharge(large->heap, spare * HFI_SLICE);
-        if (large->touched > slices * HFI_SLICE) large->touched = slices * HFI_SLICE;
+        hfi_reclaim_note_frees(large->heap, 1);
     }
-    hfi_reclaim_note_frees(large->heap, 1);
     return true;
 }
 
@@ -287,7 +197,6 @@ static bool grow(struct hfi_large *large, size_t slices, size_t pages) {
             hfi_heap_discharge(large->heap, more * HFI_SLICE);
             return false;
         }
-        if (large->huge) hfi_os_huge(end, more * HFI_SLICE, true);
         hfi_pagemap_set(end, more, &large->owner, 0);
     }
     resized(large, slices, pages);
@@ -297,20 +206,16 @@ static bool grow(struct hfi_large *large, size_t slices, size_t pages) {
 /* Page tables move, bytes do not. The old block's memory is gone with the move. */
 static struct hfi_large *move_pages(struct hfi_large *large, size_t slices, size_t pages) {
     hf_heap *heap = large->heap;
-    size_t align = large->huge ? HFI_HUGE_PAGE / HFI_SLICE : 1;
-    /* Room to grow by half: a buffer that is appended to moves once in a while, not each time. */
-    struct hfi_large *to = segment_make(heap, hfi_segment_home(0, heap->node), slices + slices / 2, align,
-                                        large->huge);
+    bool zero;
+    struct hfi_large *to =
+        large_make(heap, hfi_segment_home(0, heap->node), pages, slices, 1, &zero);
     if (to == NULL) return NULL;
     if (hfi_os_move(large->base, round_page(large->extent), to->base) != 0) {
-        to->zero = false;
-        hfi_large_free(to);
+        large_release(to);
         return NULL;
     }
-    to->touched = pages;
-    publish(to, to->base, pages);
-    to->zero = false;
-    large->zero = large->touched <= round_page(large->extent);
+    to->extent = pages;
+    large_publish(to);
     hfi_large_free(large);
     return to;
 }
@@ -329,33 +234,17 @@ void *hfi_large_resize(struct hfi_large *large, size_t size, size_t *extent_out,
     return large->payload;
 }
 
-/* --- decay, figures, end -------------------------------------------------------------------- */
+/* --- figures, walks, end -------------------------------------------------------------------- */
 
 void hfi_large_quarantine(struct hfi_large *large) {
     struct hfi_large_set *set = large->heap->large;
     hfi_lock_acquire(&set->lock);
-    if (atomic_load_explicit(&large->state, memory_order_relaxed) == HFI_LARGE_LIVE) {
+    if (atomic_load_explicit(&large->live, memory_order_relaxed)) {
         live_remove(set, large);
         set->quarantined_bytes += segment_size(large);
-        atomic_store_explicit(&large->state, HFI_LARGE_QUARANTINED, memory_order_relaxed);
+        atomic_store_explicit(&large->live, false, memory_order_relaxed);
     }
     hfi_lock_release(&set->lock);
-}
-
-size_t hfi_large_reclaim(hf_heap *heap, bool force, bool *more_out) {
-    struct hfi_large_set *set = heap->large;
-    struct hfi_large *due = NULL;
-    hfi_lock_acquire(&set->lock);
-    for (struct hfi_large *l = set->cached, *next; l != NULL; l = next) {
-        next = l->next;
-        if (!force && l->idle++ == 0) continue;
-        cached_remove(set, l);
-        l->next = due;
-        due = l;
-    }
-    *more_out |= set->cached != NULL;
-    hfi_lock_release(&set->lock);
-    return release_chain(due, true);
 }
 
 void hfi_large_sum(hf_heap *heap, struct hfi_large_figures *out) {
@@ -364,9 +253,8 @@ void hfi_large_sum(hf_heap *heap, struct hfi_large_figures *out) {
     *out = (struct hfi_large_figures){
         .live_blocks = set->live_count,
         .live_bytes = set->live_bytes,
-        .cached_bytes = set->cached_bytes,
         .quarantined_bytes = set->quarantined_bytes,
-        .mapped = set->live_bytes + set->cached_bytes + set->quarantined_bytes,
+        .mapped = set->live_bytes + set->quarantined_bytes,
         .meta_bytes = sizeof *set + set->live_count * sizeof(struct hfi_large),
         .lock_waits = set->lock.waits,
         .lock_wait_ns = set->lock.wait_ns,
@@ -380,9 +268,8 @@ size_t hfi_large_list(hf_heap *heap, uint64_t after, struct hfi_large *out, size
     size_t count = 0;
     hfi_lock_acquire(&set->lock);
     for (struct hfi_large *l = set->live; l != NULL && l->number > after; l = l->next) {
-        if (l->payload == NULL) continue; /* in the making */
-        if (count == capacity) memmove(out + 1, out, --count * sizeof *out);
-        else memmove(out + 1, out, count * sizeof *out);
+        if (count == capacity) count--;
+        memmove(out + 1, out, count * sizeof *out);
         out[0] = *l;
         count++;
     }
@@ -395,8 +282,7 @@ const struct hfi_large *hfi_large_pin(hf_heap *heap, const void *base, uint64_t 
     /* Descriptors stay readable when they are gone; one of this heap does not change now. */
     struct hfi_large *large = (struct hfi_large *)hfi_pagemap_owner(base);
     if (large != NULL && large->owner.kind == HFI_OWNER_LARGE && large->heap == heap &&
-        large->number == number && large->payload != NULL &&
-        atomic_load_explicit(&large->state, memory_order_relaxed) == HFI_LARGE_LIVE)
+        large->number == number && atomic_load_explicit(&large->live, memory_order_relaxed))
         return large;
     hfi_lock_release(&heap->large->lock);
     return NULL;
@@ -412,7 +298,10 @@ void hfi_large_fork(hf_heap *heap, void (*act)(hfi_lock *)) {
 
 void hfi_large_destroy(hf_heap *heap) {
     struct hfi_large_set *set = heap->large;
-    (void)release_chain(set->live, false);
-    (void)release_chain(set->cached, false);
+    while (set->live != NULL) {
+        struct hfi_large *large = set->live;
+        set->live = large->next;
+        large_release(large);
+    }
     hfi_meta_free(set, sizeof *set);
 }

@@ -1,4 +1,5 @@
-/* large.h - blocks above 1 MiB, and guarded ones: segments of their own, kept for a while after free.
+/* large.h - blocks above 1 MiB, and guarded ones: segments of their own. What is freed stays warm in
+ * the segment layer's huge zone until it decays, bounded by the option large_cache.
  * Bookkeeping stands apart from the block; the payload starts at the segment (or ends at a guard).
  * Threads     any; one lock per heap, rank LARGE, held for list work only.
  * Fails with  NULL when a limit or the OS says no. */
@@ -7,23 +8,17 @@
 
 #include "types.h"
 
-enum hfi_large_state { HFI_LARGE_LIVE, HFI_LARGE_CACHED, HFI_LARGE_QUARANTINED };
-
 struct hfi_large {
     struct hfi_owner owner;  /* kind = HFI_OWNER_LARGE                            */
-    _Atomic uint8_t state;   /* enum hfi_large_state                              */
+    _Atomic bool live;       /* false: quarantined, or on its way to the list     */
     bool guarded;            /* a guard page right behind the payload             */
-    bool huge;               /* huge pages were asked for                         */
-    bool zero;               /* cached: reads as zero                             */
-    uint8_t idle;            /* cached: decay ticks                               */
     hf_heap *heap;
     char *base;              /* of the segment                                    */
     size_t slices;
     char *payload;
     size_t extent;           /* payload to trailer's end                          */
-    size_t touched;          /* bytes from base that may have memory behind them  */
     uint64_t number;
-    struct hfi_large *next, *prev; /* list of live, or cached, blocks             */
+    struct hfi_large *next, *prev; /* list of live blocks                         */
 };
 
 struct hfi_large_set *hfi_large_make(hf_heap *heap);
@@ -37,10 +32,11 @@ void hfi_large_free(struct hfi_large *large);
  * NULL if the caller must copy. */
 void *hfi_large_resize(struct hfi_large *large, size_t size, size_t *extent_out, bool *moved_out);
 void hfi_large_quarantine(struct hfi_large *large);
-size_t hfi_large_reclaim(hf_heap *heap, bool force, bool *more_out);
+/* True if the address was the payload of one of the last freed blocks. */
+bool hfi_large_was(hf_heap *heap, const void *address);
 
 struct hfi_large_figures {
-    uint64_t live_blocks, mapped, live_bytes, cached_bytes, quarantined_bytes, meta_bytes;
+    uint64_t live_blocks, mapped, live_bytes, quarantined_bytes, meta_bytes;
     uint64_t lock_waits, lock_wait_ns;
 };
 void hfi_large_sum(hf_heap *heap, struct hfi_large_figures *out);

@@ -188,7 +188,7 @@ bool hfi_resolve(const void *block, struct hfi_live *live) {
         live->heap = pool->heap;
     } else {
         struct hfi_large *large = (struct hfi_large *)owner;
-        if (large->payload != block || large->state != HFI_LARGE_LIVE) return false;
+        if (large->payload != block || !large->live) return false;
         live->heap = large->heap;
         live->extent = large->extent;
     }

@@ -22,6 +22,7 @@ struct hfi_middle {
     hfi_lock grow_lock;
     unsigned spread; /* pools that threads begin at */
     _Atomic uint32_t count;
+    _Atomic size_t warm; /* bytes freed since the last forced reclaim */
     _Atomic(struct hfi_middle_pool *) pools[POOLS_MAX];
 };
 
@@ -106,7 +107,7 @@ static bool pool_wake(struct hfi_middle_pool *pool, size_t slices, unsigned home
     size_t tables = hfi_fit_meta_size(units), bitmaps = 3 * (size_t)words_of(units) * 8;
     if (!hfi_heap_charge(heap, slices * HFI_SLICE)) return false;
     char *meta = hfi_meta_alloc(tables + bitmaps);
-    char *base = meta != NULL ? hfi_segment_take(slices, 1, home, &zero) : NULL;
+    char *base = meta != NULL ? hfi_segment_take(HFI_ZONE_SMALL, slices, 1, home, &zero) : NULL;
     if (base == NULL) {
         hfi_meta_free(meta, tables + bitmaps);
         hfi_heap_discharge(heap, slices * HFI_SLICE);
@@ -254,14 +255,18 @@ static uint32_t start_of(const struct hfi_middle_pool *pool, const void *payload
 }
 
 void hfi_middle_free(struct hfi_middle_pool *pool, void *payload) {
+    size_t extent = 0;
     hfi_lock_acquire(&pool->lock);
     if (!pool->quarantined) {
-        uint32_t start = hfi_fit_give(&pool->fit, start_of(pool, payload));
+        uint32_t start = start_of(pool, payload);
+        extent = extent_of(pool, start);
+        start = hfi_fit_give(&pool->fit, start);
         bit_put(pool->aged, start, false);
         bit_put(pool->purged, start, false);
         pool->live--;
     }
     hfi_lock_release(&pool->lock);
+    atomic_fetch_add_explicit(&pool->heap->middle->warm, extent, memory_order_relaxed);
     hfi_reclaim_note_frees(pool->heap, 1);
 }
 
@@ -346,6 +351,7 @@ static size_t pool_reclaim(struct hfi_middle_pool *pool, bool force, bool *more_
 size_t hfi_middle_reclaim(hf_heap *heap, bool force, bool *more_out) {
     size_t given = 0;
     struct hfi_middle_pool *pool;
+    if (force) atomic_store_explicit(&heap->middle->warm, 0, memory_order_relaxed);
     for (unsigned i = 0; (pool = hfi_middle_pool_at(heap, i)) != NULL; i++) {
         hfi_lock_acquire(&pool->lock);
         given += pool_reclaim(pool, force, more_out);
@@ -390,6 +396,10 @@ bool hfi_middle_view(struct hfi_middle_pool *pool, uint32_t *at, hf_view_block *
     }
     *at += length;
     return true;
+}
+
+size_t hfi_middle_warm(hf_heap *heap) {
+    return atomic_load_explicit(&heap->middle->warm, memory_order_relaxed);
 }
 
 void hfi_middle_sum(hf_heap *heap, struct hfi_middle_figures *out) {

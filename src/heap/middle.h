@@ -52,6 +52,8 @@ void hfi_middle_header_damage(const char *payload, ptrdiff_t *offset_out, size_t
 /* Grows or shrinks in place; new extent, or 0 if it must move. */
 size_t hfi_middle_resize(struct hfi_middle_pool *pool, void *payload, size_t size);
 void hfi_middle_quarantine(struct hfi_middle_pool *pool);
+/* Bytes freed since the last forced reclaim, at most what is free: may be in memory. */
+size_t hfi_middle_warm(hf_heap *heap);
 size_t hfi_middle_reclaim(hf_heap *heap, bool force, bool *more_out);
 
 struct hfi_middle_figures {

@@ -15,9 +15,10 @@
 #include "heap_state.h"
 
 #define SLAB_BLOCKS_WANTED 8u
-#define DEPOT_BLOCKS 512u
-#define DEPOT_BYTES ((size_t)256 << 10)
+#define DEPOT_BLOCKS 256u
+#define DEPOT_BYTES ((size_t)64 << 10)
 #define LEAD 64u
+#define FRESH_BYTES 4096u
 
 static void pool_shape(struct hfi_pool *pool, hf_heap *heap, unsigned class_index, unsigned node) {
     uint32_t size = hfi_class_size[class_index];
@@ -114,7 +115,7 @@ static struct hfi_slab *slab_make(struct hfi_pool *pool, unsigned home) HF_REQUI
     if (!hfi_heap_charge(heap, bytes)) return NULL;
     size_t meta_size = hfi_slab_meta_size(pool->blocks);
     struct hfi_slab *slab = hfi_meta_alloc(meta_size);
-    char *base = slab != NULL ? hfi_segment_take(pool->slices, 1, home, &zero) : NULL;
+    char *base = slab != NULL ? hfi_segment_take(HFI_ZONE_SMALL, pool->slices, 1, home, &zero) : NULL;
     if (base == NULL) {
         hfi_meta_free(slab, meta_size);
         hfi_heap_discharge(heap, bytes);
@@ -202,8 +203,15 @@ uint32_t hfi_pool_take(struct hfi_pool *pool, void **blocks_out, uint32_t wanted
             slab = slab_make(pool, home);
             if (slab == NULL) break;
         }
-        uint32_t fresh = slab->fresh;
-        uint32_t taken = hfi_slab_take(slab, blocks_out + got, wanted - got);
+        /* Blocks that were in use before are had for nothing; untouched ones a page at a time, or
+         * a program that needs three of a size would pay for half a magazine of them. */
+        uint32_t fresh = slab->fresh, used_before = fresh - slab->taken, most = wanted - got;
+        if (used_before == 0) {
+            if (got != 0) break;
+            used_before = FRESH_BYTES / pool->block_size + (FRESH_BYTES < pool->block_size);
+        }
+        if (most > used_before) most = used_before;
+        uint32_t taken = hfi_slab_take(slab, blocks_out + got, most);
         pool->taken += taken;
         slab->idle = 0;
         if (trailer) freshen(pool, slab, blocks_out + got, taken, fresh);

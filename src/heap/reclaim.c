@@ -20,7 +20,6 @@
 #include <string.h>
 
 #include "heap_state.h"
-#include "large.h"
 #include "middle.h"
 #include "pool.h"
 #include "tcache.h"
@@ -68,7 +67,6 @@ static size_t heap_pass(hf_heap *heap, bool force, bool *more_out) {
         given += hfi_pool_reclaim(pool, force, more_out);
     }
     given += hfi_middle_reclaim(heap, force, more_out);
-    given += hfi_large_reclaim(heap, force, more_out);
     atomic_fetch_add_explicit(&heap->reclaims, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&heap->reclaim_ns, hfi_os_clock_ns() - start, memory_order_relaxed);
     return given;
@@ -194,8 +192,11 @@ static void serial_pass(void) {
  * beyond an eighth of what is live goes at once. */
 static void serial_bound(hf_heap *heap) {
     uint64_t mapped = atomic_load_explicit(&heap->mapped, memory_order_relaxed);
-    size_t dirty = hfi_segment_dirty();
-    if (dirty < ((size_t)1 << 20) || dirty < mapped / 8) return;
+    size_t middle = hfi_middle_warm(heap);
+    size_t warm = hfi_segment_dirty(HFI_ZONE_SMALL) + hfi_segment_dirty(HFI_ZONE_HUGE) + middle;
+    if (warm < ((size_t)2 << 20) || warm < (mapped - middle) / 8) return;
+    bool more;
+    if (middle > warm / 4) (void)hfi_middle_reclaim(heap, true, &more);
     (void)hfi_segment_decay(true, NULL);
 }
 

@@ -139,7 +139,6 @@ static void sum_tiers(hf_heap *heap, const struct hfi_live_sum *live, hf_stats *
     stats->bytes_in_use += middle_size + large_size;
     stats->bytes_slack += middle.live_bytes - middle_size + large.live_bytes - large_size;
     stats->bytes_free += middle.mapped - middle.live_bytes - middle.quarantined_bytes;
-    stats->bytes_cached += large.cached_bytes;
     stats->bytes_quarantined += middle.quarantined_bytes + large.quarantined_bytes;
     stats->blocks_in_use += middle.live_blocks + large.live_blocks;
     stats->splits = middle.splits;
@@ -157,8 +156,10 @@ static void sum_process(hf_stats *stats) {
     uint64_t wait_ns;
     (void)used;
     stats->bytes_meta = mapped; /* everybody's, to the page; more exact than the sum of parts */
-    stats->bytes_free += hfi_segment_dirty();
-    stats->bytes_mapped += hfi_segment_dirty();
+    size_t warm = hfi_segment_dirty(HFI_ZONE_SMALL), warm_large = hfi_segment_dirty(HFI_ZONE_HUGE);
+    stats->bytes_free += warm;
+    stats->bytes_cached += warm_large;
+    stats->bytes_mapped += warm + warm_large;
     stats->purges = hfi_segment_purges();
     stats->bytes_returned = hfi_segment_returned();
     stats->lock_waits += hfi_segment_lock_waits(&wait_ns);

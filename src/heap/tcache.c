@@ -20,7 +20,7 @@
 #include "base/rng.h"
 
 #define FIRST_LIMIT 8u
-#define MOST_BYTES ((size_t)64 << 10)
+#define MOST_BYTES ((size_t)32 << 10)
 #define MOST_BLOCKS 256u
 
 __thread struct hfi_tcache *hfi_tcache_current __attribute__((tls_model("initial-exec"))) =

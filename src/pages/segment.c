@@ -30,15 +30,17 @@ struct shard {
     _Atomic uint64_t dirty_slices;
 } __attribute__((aligned(64)));
 
-static struct shard shards[HFI_SHARDS_MAX];
-static unsigned shard_count;
+static struct shard shards[HFI_ZONES * HFI_SHARDS_MAX]; /* zone by zone */
+static unsigned shard_count;                            /* of one zone  */
+static unsigned all_shards;
+static bool huge_zone;
 static _Atomic uint64_t purge_calls;
 static _Atomic uint64_t bytes_returned;
 
 #define RESERVE_WANTED ((size_t)1 << 40)
 #define RESERVE_LEAST ((size_t)64 << 20)
 
-int hfi_segment_start(unsigned wanted_shards) {
+int hfi_segment_start(unsigned wanted_shards, bool huge) {
     size_t size = RESERVE_WANTED;
     void *base = NULL;
     while (size / 8 < hfi_os_memory_size() && size < (size_t)1 << 45) size *= 2;
@@ -46,16 +48,18 @@ int hfi_segment_start(unsigned wanted_shards) {
     if (base == NULL) return -1;
     shard_count = 1;
     while (shard_count * 2 <= wanted_shards && shard_count * 2 <= HFI_SHARDS_MAX &&
-           size / (shard_count * 2) >= ((size_t)4 << 30))
+           size / (shard_count * 2 * HFI_ZONES) >= ((size_t)4 << 30))
         shard_count *= 2;
-    size_t shard_size = size / shard_count;
+    all_shards = shard_count * HFI_ZONES;
+    huge_zone = huge;
+    size_t shard_size = size / all_shards;
     size_t words = shard_size >> HFI_CHUNK_SHIFT;
-    uint64_t *maps = hfi_os_map(words * shard_count * 3 * sizeof(uint64_t));
+    uint64_t *maps = hfi_os_map(words * all_shards * 3 * sizeof(uint64_t));
     if (maps == NULL) {
         hfi_os_unmap(base, size);
         return -1;
     }
-    for (unsigned i = 0; i < shard_count; i++) {
+    for (unsigned i = 0; i < all_shards; i++) {
         struct shard *s = &shards[i];
         hfi_lock_init(&s->lock, HFI_RANK_SEGMENT);
         s->base = (uintptr_t)base + i * shard_size;
@@ -92,7 +96,9 @@ static int shard_grow(struct shard *s, uint32_t count) HF_REQUIRES(s->lock) {
     if (hfi_os_commit(start, ((size_t)count << HFI_CHUNK_SHIFT) + margin) != 0) return -1;
     if (hfi_os_node_count() > 1)
         (void)hfi_os_node_bind(start, (size_t)count << HFI_CHUNK_SHIFT,
-                               (unsigned)(s - shards) % hfi_os_node_count());
+                               (unsigned)(s - shards) % shard_count % hfi_os_node_count());
+    if (huge_zone && s >= &shards[HFI_ZONE_HUGE * shard_count])
+        hfi_os_huge(start, (size_t)count << HFI_CHUNK_SHIFT, true);
     for (uint32_t w = s->top; w < s->top + count; w++) s->free[w] = ~UINT64_C(0);
     if (s->top == 0) s->free[0] &= ~UINT64_C(1);
     if (s->top + count == s->words) s->free[s->words - 1] &= ~(UINT64_C(1) << 63);
@@ -120,14 +126,15 @@ static size_t find_one(struct shard *s) HF_REQUIRES(s->lock) {
     return SIZE_MAX;
 }
 
-/* First run of `count` free slices whose start is a multiple of `align`; SIZE_MAX if there is none.
- * *tail_out: free slices at the very end, to which growth would add. */
-static size_t find_run(const struct shard *s, size_t count, size_t align, size_t *tail_out) {
-    size_t start = 0, end = 0; /* current run of free slices */
+/* First run of `count` slices that `map` has, whose start is a multiple of `align`; SIZE_MAX if there
+ * is none. *tail_out: slices at the very end, to which growth would add. */
+static size_t scan_run(const struct shard *s, const uint64_t *map, uint32_t from, size_t count,
+                       size_t align, size_t *tail_out) {
+    size_t start = 0, end = 0; /* current run */
     /* A shard begins at a chunk; greater alignments count from address 0. */
     size_t bias = (s->base >> HFI_SLICE_SHIFT) & (align - 1);
-    for (uint32_t w = s->free_hint; w < s->top; w++) {
-        uint64_t bits = s->free[w];
+    for (uint32_t w = from; w < s->top; w++) {
+        uint64_t bits = map[w];
         size_t at = (size_t)w * 64;
         if (bits == 0) continue;
         if (bits == ~UINT64_C(0)) {
@@ -150,6 +157,15 @@ static size_t find_run(const struct shard *s, size_t count, size_t align, size_t
     }
     *tail_out = end == (size_t)s->top * 64 ? end - start : 0;
     return SIZE_MAX;
+}
+
+/* A warm run if there is one, else any. */
+static size_t find_run(const struct shard *s, size_t count, size_t align, size_t *tail_out) {
+    if (atomic_load_explicit(&s->dirty_slices, memory_order_relaxed) >= count) {
+        size_t warm = scan_run(s, s->dirty, s->dirty_hint, count, align, tail_out);
+        if (warm != SIZE_MAX) return warm;
+    }
+    return scan_run(s, s->free, s->free_hint, count, align, tail_out);
 }
 
 /* Marks slices taken; true if none of them was dirty. */
@@ -207,16 +223,18 @@ static void *shard_take(struct shard *s, size_t count, size_t align, bool *zero_
     return base;
 }
 
-void *hfi_segment_take(size_t count, size_t align_slices, unsigned home, bool *zero_out) {
+void *hfi_segment_take(enum hfi_zone zone, size_t count, size_t align_slices, unsigned home,
+                       bool *zero_out) {
+    struct shard *of_zone = &shards[zone * shard_count];
     for (unsigned i = 0; i < shard_count; i++) {
-        void *base = shard_take(&shards[(home + i) % shard_count], count, align_slices, zero_out);
+        void *base = shard_take(&of_zone[(home + i) % shard_count], count, align_slices, zero_out);
         if (base != NULL) return base;
     }
     return NULL;
 }
 
 static struct shard *shard_of(uintptr_t address, size_t *index_out) {
-    size_t shard_size = hfi_reservation_size / shard_count;
+    size_t shard_size = hfi_reservation_size / all_shards;
     size_t offset = address - hfi_reservation_base;
     *index_out = (offset % shard_size) >> HFI_SLICE_SHIFT;
     return &shards[offset / shard_size];
@@ -267,7 +285,7 @@ static size_t purge_word(struct shard *s, size_t w, uint64_t bits) {
 
 size_t hfi_segment_decay(bool force, size_t *left_out) {
     size_t purged = 0, left = 0;
-    for (unsigned i = 0; i < shard_count; i++) {
+    for (unsigned i = 0; i < all_shards; i++) {
         struct shard *s = &shards[i];
         if (atomic_load_explicit(&s->dirty_slices, memory_order_relaxed) == 0) continue;
         hfi_lock_acquire(&s->lock);
@@ -295,9 +313,9 @@ size_t hfi_segment_decay(bool force, size_t *left_out) {
     return purged;
 }
 
-size_t hfi_segment_dirty(void) {
+size_t hfi_segment_dirty(enum hfi_zone zone) {
     uint64_t slices = 0;
-    for (unsigned i = 0; i < shard_count; i++)
+    for (unsigned i = zone * shard_count; i < (zone + 1) * shard_count; i++)
         slices += atomic_load_explicit(&shards[i].dirty_slices, memory_order_relaxed);
     return slices * HFI_SLICE;
 }
@@ -319,7 +337,7 @@ void hfi_segment_note_returned(size_t bytes) {
 uint64_t hfi_segment_lock_waits(uint64_t *wait_ns_out) {
     uint64_t waits = 0;
     *wait_ns_out = 0;
-    for (unsigned i = 0; i < shard_count; i++) {
+    for (unsigned i = 0; i < all_shards; i++) {
         waits += shards[i].lock.waits;
         *wait_ns_out += shards[i].lock.wait_ns;
     }
@@ -327,7 +345,7 @@ uint64_t hfi_segment_lock_waits(uint64_t *wait_ns_out) {
 }
 
 void hfi_segment_visit(void (*visit)(uintptr_t, uintptr_t, void *), void *context) {
-    for (unsigned i = 0; i < shard_count; i++) {
+    for (unsigned i = 0; i < all_shards; i++) {
         struct shard *s = &shards[i];
         size_t at = 1, top = (size_t)s->top * 64;
         while (at < top) {
@@ -343,13 +361,13 @@ void hfi_segment_visit(void (*visit)(uintptr_t, uintptr_t, void *), void *contex
 }
 
 void hfi_segment_fork_prepare(void) {
-    for (unsigned i = 0; i < shard_count; i++) hfi_lock_acquire_peer(&shards[i].lock);
+    for (unsigned i = 0; i < all_shards; i++) hfi_lock_acquire_peer(&shards[i].lock);
 }
 
 void hfi_segment_fork_parent(void) {
-    for (unsigned i = shard_count; i-- > 0;) hfi_lock_release(&shards[i].lock);
+    for (unsigned i = all_shards; i-- > 0;) hfi_lock_release(&shards[i].lock);
 }
 
 void hfi_segment_fork_child(void) {
-    for (unsigned i = 0; i < shard_count; i++) hfi_lock_reinit(&shards[i].lock);
+    for (unsigned i = 0; i < all_shards; i++) hfi_lock_reinit(&shards[i].lock);
 }
