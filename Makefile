@@ -19,7 +19,8 @@ RESULTS := build/results
 PYTHONS ?= $(wildcard $(HOME)/.pyenv/versions/3.1[1-9].*/bin/python)
 
 NATIVE := $(shell find src include bindings cmake -type f 2>/dev/null) CMakeLists.txt
-FORMATTED := $(shell find src include bindings tests benchmarks examples -name '*.[ch]' -o -name '*.[ch]pp' 2>/dev/null)
+FORMATTED := $(shell find src include bindings tests benchmarks examples -path "*/inputs/*" -prune \
+    -o \( -name "*.[ch]" -o -name "*.[ch]pp" \) -print 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup packages build native demo test test-c test-checked test-python lint format bench \

@@ -56,7 +56,9 @@ def check_src(path: Path, rules: dict[str, Any]) -> list[str]:
         owner = target.split("/")[0]
         if owner == folder or owner in ladder[folder]:
             continue
-        if any(fnmatch(shown, a["file"]) and a["include"] == target for a in rules.get("allow", [])):
+        if any(
+            fnmatch(shown, a["file"]) and a["include"] == target for a in rules.get("allow", [])
+        ):
             continue
         offences.append(f"{shown}:{number}: src/{folder} may not include {target}")
     return offences

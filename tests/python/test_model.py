@@ -1,6 +1,6 @@
 """Programs of allocate, resize, free and check, against a model, for every profile.
 
-Method: hypothesis writes the program. After each step every living block is compared with the model:
+Method: hypothesis writes the program. After each step each living block is compared with a model:
 inside what the heap manages, disjoint from all others, aligned, its content intact. At the end
 the account adds up and nothing lives.
 """
