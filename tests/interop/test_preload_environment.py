@@ -85,7 +85,7 @@ def test_the_final_report_counts_the_corruption(library: Path, tmp_path: Path) -
     report = json.loads(file.read_text())
     assert report["exit"] == "exit"
     assert report["argv"] == [PYTHON, "-c", DOUBLE_FREE]
-    assert "DOUBLE_FREE" in file.read_text()
+    assert report["process"]["report_count"] == 1
 
 
 def test_arguments_survive_in_the_report(library: Path, tmp_path: Path) -> None:
