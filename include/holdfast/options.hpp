@@ -65,7 +65,8 @@ public:
         char why[why_size] = "";
         const hf_status status =
             hf_options_parse(&value_, name.c_str(), text.c_str(), why, sizeof why);
-        hf::check(status, why[0] ? why : nullptr); /* not in one call: `why` must be written first */
+        /* Not in one call: `why` must be written first. */
+        hf::check(status, why[0] ? why : nullptr);
         return *this;
     }
 

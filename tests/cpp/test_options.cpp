@@ -62,7 +62,7 @@ TEST(set_refuses_with_a_sentence_and_leaves_the_value) {
         try {
             options.set(name, text);
         } catch (const hf::InvalidArgument &e) {
-            CHECK(std::string(e.what()).size() > 10);
+            CHECK(std::string(e.what()).find(name) != std::string::npos);
         }
         CHECK_EQ(options.limit(), 0u);
         CHECK_EQ(options.profile(), static_cast<std::uint32_t>(HF_PROFILE_CHECKED));
