@@ -35,7 +35,8 @@ typedef struct hf_class_stats {
 
 /* JSON of a snapshot with ratios (hit rate, fragmentation); returns the wanted length. */
 HF_API size_t hf_stats_json(const hf_stats *stats, char *buffer, size_t size);
-/* Everything of the default heap: totals, classes, options, recent reports. Allocates nothing. */
+/* Everything of the default heap: totals, classes, options, number of reports (hf_report_recent has
+ * them). Allocates nothing. */
 HF_API size_t hf_process_json(char *buffer, size_t size);
 
 #ifdef __cplusplus

@@ -28,6 +28,7 @@
 
 #define HFI_TRAILER ((size_t)8)
 #define HFI_SITE_WORD ((size_t)8)
+#define HFI_FILL_MAX ((size_t)1024) /* of a freed block, hardened: bytes filled and checked */
 
 #define HFI_SLACK_MAX 0x1fffu
 #define HFI_DOMAIN_SHIFT 13
@@ -105,11 +106,21 @@ static inline void hfi_block_mark_freed(void *payload, size_t extent) {
     hfi_complement64(hfi_block_trailer(payload, extent));
 }
 
+/* Words of a freed block that hold the pattern where whole blocks are filled. `note` is the freed
+ * block's; a site word stays readable: it names who freed the block. */
+static inline size_t hfi_block_fill_words(size_t extent, uint64_t note) {
+    size_t bytes = extent - HFI_TRAILER - ((note & HFI_NOTE_SITE) ? HFI_SITE_WORD : 0);
+    return (bytes < HFI_FILL_MAX ? bytes : HFI_FILL_MAX) / 8;
+}
+
+static inline void hfi_block_fill(void *payload, size_t words) {
+    uint64_t pattern = hfi_block_pattern;
+    for (size_t i = 0; i < words; i++) hfi_store64((char *)payload + 8 * i, pattern);
+}
+
 /* Makes memory look like a block that was freed: pattern at the start (or all over), freed trailer. */
 static inline void hfi_block_freshen(void *payload, size_t extent, bool fill) {
-    size_t filled = fill ? extent - HFI_TRAILER : 8;
-    for (size_t at = 0; at + 8 <= filled; at += 8)
-        hfi_store64((char *)payload + at, hfi_block_pattern);
+    hfi_block_fill(payload, fill ? hfi_block_fill_words(extent, 0) : 1);
     hfi_store64(hfi_block_trailer(payload, extent), ~hfi_block_word(payload, extent, 0));
 }
 

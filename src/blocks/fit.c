@@ -159,7 +159,8 @@ bool hfi_fit_next(const struct hfi_fit *fit, uint32_t start, uint32_t *length_ou
     if (start >= fit->units) return false;
     *used_out = hfi_fit_is_used(fit, start);
     *length_out = fit->length[start];
-    return true;
+    /* A table that was overwritten ends the walk; it must not make it endless. */
+    return *length_out != 0 && *length_out <= fit->units - start;
 }
 
 bool hfi_fit_check(const struct hfi_fit *fit) {

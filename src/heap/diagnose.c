@@ -24,14 +24,18 @@ static void begin(hf_report *report, hf_heap *heap, hf_report_kind kind, const v
     report->kind = kind;
     report->address = address;
     report->found_by = hfi_found_by != NULL ? hfi_found_by : found_by;
-    report->owner = heap == NULL || heap->is_default ? NULL : heap->name;
+    struct hfi_owner *owner = hfi_pagemap_owner(address);
+    report->owner = heap == NULL ? "none" : heap->name;
+    if (heap != NULL && heap->is_default && owner != NULL)
+        report->owner = owner->kind == HFI_OWNER_SLAB     ? "small"
+                        : owner->kind == HFI_OWNER_MIDDLE ? "middle"
+                                                          : "large";
     report->heap_id = heap != NULL ? heap->id : 0;
 }
 
 __thread const char *hfi_found_by __attribute__((tls_model("initial-exec")));
 
 static void emit(hf_heap *heap, hf_report *report) {
-    if (report->owner == NULL) report->owner = "default";
     if (heap != NULL) atomic_fetch_add_explicit(&heap->reports, 1, memory_order_relaxed);
     hfi_report_emit(report);
 }
@@ -94,32 +98,42 @@ static size_t expected_tail(const char *block, size_t extent, size_t size, uint6
     return length;
 }
 
-/* The trailer is gone; which size fits best what is left of pattern and trailer? */
+/* Bytes of the block's trailer that are as this note would have them. */
+static unsigned trailer_bytes(const char *block, size_t extent, uint64_t note) {
+    uint64_t differs =
+        hfi_block_word(block, extent, note) ^ hfi_load64(hfi_block_trailer(block, extent));
+    unsigned same = 0;
+    for (unsigned byte = 0; byte < 8; byte++) same += ((differs >> (8 * byte)) & 0xff) == 0;
+    return same;
+}
+
+/* The trailer is damaged: which size was it of? Half of a trailer is proof enough: by chance it is
+ * right once in 2^32, times the candidates. Without it a whole pattern says where the payload ended,
+ * if it stands where the class leaves room for it; size 0 is left out, for there a block that was
+ * never written to has the pattern of its last free. */
 static bool guess_size(const char *block, size_t extent, size_t *size_out, uint64_t *note_out) {
-    unsigned best = 0;
     size_t most = extent - HFI_TRAILER < HFI_SLACK_MAX ? extent - HFI_TRAILER : HFI_SLACK_MAX;
-    uint64_t found = hfi_load64(hfi_block_trailer(block, extent));
+    unsigned best = 3;
     for (unsigned domain = 0; domain < 4; domain++) {
         for (size_t slack = 0; slack <= most; slack++) {
             uint64_t note = slack | (uint64_t)domain << HFI_DOMAIN_SHIFT;
-            uint64_t whole = hfi_block_word(block, extent, note);
-            uint64_t differs = whole ^ found;
-            unsigned score = 0;
-            for (unsigned byte = 0; byte < 8; byte++) score += ((differs >> (8 * byte)) & 0xff) == 0;
-            /* What is left of a trailer says more than a pattern: a block that was not written to
-             * still begins with one. */
-            score = score >= 3 ? 3 * score : 0;
-            size_t size = extent - HFI_TRAILER - slack, shown = slack < 8 ? slack : 8;
-            const unsigned char *pattern = (const unsigned char *)&hfi_block_pattern;
-            for (size_t i = 0; i < shown; i++)
-                score += (unsigned char)block[size + i] == pattern[i] ? 1 : 0;
-            if (score <= best) continue;
-            best = score;
-            *size_out = size;
+            unsigned same = trailer_bytes(block, extent, note);
+            if (same <= best) continue;
+            best = same;
+            *size_out = extent - HFI_TRAILER - slack;
             *note_out = note;
         }
     }
-    return best >= 4; /* four bytes by chance: one in 2^32, times the candidates */
+    if (best > 3) return true;
+    size_t usual = extent <= HFI_LINEAR_MAX ? 15 : extent / 8 + 16;
+    for (size_t slack = 8; slack <= most && slack <= usual; slack++) {
+        size_t size = extent - HFI_TRAILER - slack;
+        if (size == 0 || hfi_load64(block + size) != hfi_block_pattern) continue;
+        *size_out = size;
+        *note_out = slack;
+        return true;
+    }
+    return false;
 }
 
 /* A block that should be live is damaged. */
@@ -296,8 +310,7 @@ void hfi_report_written(hf_heap *heap, const void *block, size_t extent, const c
     begin(&report, heap, HF_REPORT_USE_AFTER_FREE, block, found_by);
     uint64_t note = hfi_block_note_freed(block, extent);
     describe_block(&report, block, extent, note);
-    size_t kept = HFI_TRAILER + (note <= HFI_NOTE_MAX && (note & HFI_NOTE_SITE) ? HFI_SITE_WORD : 0);
-    size_t words = heap->fill ? (extent - kept) / 8 : 1;
+    size_t words = heap->fill ? hfi_block_fill_words(extent, note <= HFI_NOTE_MAX ? note : 0) : 1;
     const char *at = block;
     size_t first = 0;
     while (first < words && hfi_load64(at + 8 * first) == hfi_block_pattern) first++;
@@ -380,6 +393,14 @@ bool hfi_verify_before(hf_heap *heap, const void *block, size_t extent, const ch
     quarantine(&slab->owner);
     emit(heap, &report);
     return false;
+}
+
+void hfi_report_metadata(hf_heap *heap, struct hfi_owner *owner, const void *address,
+                         const char *found_by) {
+    hf_report report;
+    begin(&report, heap, HF_REPORT_METADATA, address, found_by);
+    quarantine(owner);
+    emit(heap, &report);
 }
 
 bool hfi_verify_freed(hf_heap *heap, const void *block, size_t extent, const char *found_by) {

@@ -42,6 +42,8 @@ static bool heap_init(hf_heap *heap) {
     heap->node_count = nodes < HFI_NODES_MAX ? nodes : HFI_NODES_MAX;
     heap->trailer = heap->options.profile != HF_PROFILE_FAST;
     heap->fill = heap->options.profile >= HF_PROFILE_HARDENED;
+    if (heap->options.profile == HF_PROFILE_DEBUG && heap->options.sites == HF_SITES_SAMPLED)
+        heap->options.sites = HF_SITES_ALL;
     heap->all_sites = heap->options.sites == HF_SITES_ALL;
     if (heap->options.profile == HF_PROFILE_DEBUG && heap->options.guard_every == 0)
         heap->options.guard_every = 1000;

@@ -39,6 +39,9 @@ void hfi_report_domain(hf_heap *heap, const void *block, int domain, int freed_a
 void hfi_report_double_free(hf_heap *heap, const void *block, size_t extent, const char *found_by);
 void hfi_report_size(hf_heap *heap, const void *block, size_t given, const char *found_by);
 void hfi_report_foreign(hf_heap *heap, const void *block, const char *found_by);
+/* The bookkeeping of a slab or pool does not agree with itself. */
+void hfi_report_metadata(hf_heap *heap, struct hfi_owner *owner, const void *address,
+                         const char *found_by);
 /* A freed small block does not hold what it held when it was freed. */
 void hfi_report_written(hf_heap *heap, const void *block, size_t extent, const char *found_by);
 /* The trailer of the block before this one is whole (or there is none). False: reported. */

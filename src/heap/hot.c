@@ -2,7 +2,8 @@
  *
  *   fast      pop; push.
  *   checked   pop, head still as freed? seal; trailer whole and live? pattern whole? mark, push.
- *   general   hardened, debug, all sites: everything through malloc.c.
+ *   hardened  hot_hardened.c.
+ *   general   debug, all sites, zero on free: everything through malloc.c.
  *
  * Invariants  a path that meets anything unusual (no cache, empty or full magazine, odd size, a
  *             pointer that is not a healthy small block) tail-calls malloc.c, which decides.
@@ -15,79 +16,38 @@
 #include <string.h>
 
 #include "dispatch.h"
-#include "heap_state.h"
-#include "malloc.h"
-#include "tcache.h"
-
-#define HOT __attribute__((hot, aligned(64)))
-#define COLD __attribute__((noinline, cold))
-
-/* --- shared --------------------------------------------------------------------------------- */
-
-static COLD void *malloc_cold(size_t size) {
-    return hfi_alloc(&hfi_default_heap, size, 16, HF_DOMAIN_LIBC, false);
-}
-
-static COLD void free_cold(void *block) {
-    hfi_free(NULL, block, HF_DOMAIN_LIBC, SIZE_MAX);
-}
-
-static COLD void *suspect_cold(void *block, size_t extent, size_t size, int domain) {
-    return hfi_alloc_suspect(&hfi_default_heap, block, hfi_class_of(extent), size, domain);
-}
-
-static COLD void *domain_malloc_cold(int domain, size_t size) {
-    return hfi_alloc(&hfi_default_heap, size, 16, domain, false);
-}
-
-static COLD void domain_free_cold(int domain, void *block) {
-    hfi_free(NULL, block, domain, SIZE_MAX);
-}
-
-/* The magazine of linear class extent / 16: 32 bytes a class. */
-static inline struct hfi_magazine *magazine_at(struct hfi_tcache *tc, size_t extent) {
-    return (struct hfi_magazine *)((char *)tc + extent * (sizeof(struct hfi_magazine) / 16));
-}
-
-/* Offset in the thread cache of the magazine for blocks of the slice that holds the address; 0, the
- * magazine that is always full, if that is not a healthy slab of the default heap. */
-static inline size_t magazine_offset(const void *block) {
-    uintptr_t offset = (uintptr_t)block - hfi_reservation_base;
-    if (hfi_unlikely(offset >= hfi_reservation_size)) return 0;
-    /* relaxed: the block came with the program's own synchronisation. */
-    return atomic_load_explicit(&hfi_pagemap_magazine[offset >> HFI_SLICE_SHIFT], memory_order_relaxed);
-}
+#include "hot_path.h"
 
 /* --- fast ----------------------------------------------------------------------------------- */
 
 /* Sizes above the linear classes: same magazine, a computed class. */
 static __attribute__((noinline)) void *malloc_fast_wide(size_t size) {
-    if (size > HFI_SMALL_MAX) return malloc_cold(size);
+    if (size > HFI_SMALL_MAX) return hfi_malloc_cold(size);
     struct hfi_magazine *m = &hfi_tcache_current->magazine[hfi_class_of(size)];
     void **top = hfi_own_load(m->top);
     void *block = top[-1];
-    if (hfi_unlikely(block == NULL)) return malloc_cold(size);
+    if (hfi_unlikely(block == NULL)) return hfi_malloc_cold(size);
     hfi_own_step(m->top, -1);
     hfi_own_add(m->allocs, 1);
     return block;
 }
 
-static HOT void *malloc_fast(size_t size) {
+static HFI_HOT void *malloc_fast(size_t size) {
     if (hfi_unlikely(size > HFI_LINEAR_MAX)) return malloc_fast_wide(size);
-    struct hfi_magazine *m = magazine_at(hfi_tcache_current, (size + 15) & ~(size_t)15);
+    struct hfi_magazine *m = hfi_magazine_at(hfi_tcache_current, (size + 15) & ~(size_t)15);
     void **top = hfi_own_load(m->top);
     void *block = top[-1];
-    if (hfi_unlikely(block == NULL)) return malloc_cold(size);
+    if (hfi_unlikely(block == NULL)) return hfi_malloc_cold(size);
     hfi_own_step(m->top, -1);
     hfi_own_add(m->allocs, 1);
     return block;
 }
 
-static HOT void free_fast(void *block) {
-    struct hfi_magazine *m = (struct hfi_magazine *)((char *)hfi_tcache_current + magazine_offset(block));
+static HFI_HOT void free_fast(void *block) {
+    struct hfi_magazine *m = (struct hfi_magazine *)((char *)hfi_tcache_current + hfi_magazine_offset(block));
     void **top = hfi_own_load(m->top);
     if (hfi_unlikely(top >= hfi_own_load(m->limit))) {
-        free_cold(block);
+        hfi_free_cold(block);
         return;
     }
     *top = block;
@@ -101,18 +61,18 @@ static inline void *checked_pop(struct hfi_magazine *m, size_t extent, size_t si
     void **top = hfi_own_load(m->top);
     char *block = top[-1];
     if (hfi_unlikely(block == NULL))
-        return domain == HF_DOMAIN_LIBC ? malloc_cold(size) : domain_malloc_cold(domain, size);
+        return domain == HF_DOMAIN_LIBC ? hfi_malloc_cold(size) : hfi_domain_malloc_cold(domain, size);
     hfi_own_step(m->top, -1);
     hfi_own_add(m->allocs, 1);
     if (hfi_unlikely(hfi_load64(block) != hfi_block_pattern))
-        return suspect_cold(block, extent, size, domain);
+        return hfi_suspect_cold(block, extent, size, domain);
     hfi_block_seal(block, extent, size,
                    (extent - HFI_TRAILER - size) + ((uint64_t)domain << HFI_DOMAIN_SHIFT));
     return block;
 }
 
 static __attribute__((noinline)) void *checked_wide(int domain, size_t size) {
-    if (size > HFI_SMALL_MAX - HFI_TRAILER) return domain_malloc_cold(domain, size);
+    if (size > HFI_SMALL_MAX - HFI_TRAILER) return hfi_domain_malloc_cold(domain, size);
     unsigned class_index = hfi_class_of(size + HFI_TRAILER);
     return checked_pop(&hfi_tcache_current->magazine[class_index], hfi_class_size[class_index], size,
                        domain);
@@ -121,14 +81,14 @@ static __attribute__((noinline)) void *checked_wide(int domain, size_t size) {
 static inline void *checked_malloc(int domain, size_t size) {
     if (hfi_unlikely(size > HFI_LINEAR_MAX - HFI_TRAILER)) return checked_wide(domain, size);
     size_t extent = (size + HFI_TRAILER + 15) & ~(size_t)15;
-    return checked_pop(magazine_at(hfi_tcache_current, extent), extent, size, domain);
+    return checked_pop(hfi_magazine_at(hfi_tcache_current, extent), extent, size, domain);
 }
 
 /* Slack of less than eight bytes: only part of the pattern is there. */
-static COLD void free_checked_tight(int domain, void *block, struct hfi_magazine *m, uint64_t slack) {
+static HFI_COLD void free_checked_tight(int domain, void *block, struct hfi_magazine *m, uint64_t slack) {
     size_t extent = m->block_size;
     if (slack > 7 || !hfi_block_pattern_whole(hfi_block_trailer(block, extent), slack)) {
-        domain_free_cold(domain, block);
+        hfi_domain_free_cold(domain, block);
         return;
     }
     hfi_block_mark_freed(block, extent);
@@ -139,10 +99,10 @@ static COLD void free_checked_tight(int domain, void *block, struct hfi_magazine
 }
 
 static inline void checked_free(int domain, void *block) {
-    struct hfi_magazine *m = (struct hfi_magazine *)((char *)hfi_tcache_current + magazine_offset(block));
+    struct hfi_magazine *m = (struct hfi_magazine *)((char *)hfi_tcache_current + hfi_magazine_offset(block));
     void **top = hfi_own_load(m->top);
     if (hfi_unlikely(top >= hfi_own_load(m->limit))) {
-        domain_free_cold(domain, block);
+        hfi_domain_free_cold(domain, block);
         return;
     }
     char *trailer = hfi_block_trailer(block, m->block_size);
@@ -152,7 +112,7 @@ static inline void checked_free(int domain, void *block) {
     uint64_t slack = (uintptr_t)trailer - end;
     /* Freed, damaged, of another domain, with a site: all of it is above. */
     if (hfi_unlikely(slack > HFI_SLACK_MAX)) {
-        domain_free_cold(domain, block);
+        hfi_domain_free_cold(domain, block);
         return;
     }
     uint64_t pattern = hfi_block_pattern;
@@ -166,19 +126,19 @@ static inline void checked_free(int domain, void *block) {
     hfi_own_step(m->top, 1);
 }
 
-static HOT void *malloc_checked(size_t size) {
+static HFI_HOT void *malloc_checked(size_t size) {
     return checked_malloc(HF_DOMAIN_LIBC, size);
 }
 
-static HOT void free_checked(void *block) {
+static HFI_HOT void free_checked(void *block) {
     checked_free(HF_DOMAIN_LIBC, block);
 }
 
-static HOT void *domain_malloc_checked(int domain, size_t size) {
+static HFI_HOT void *domain_malloc_checked(int domain, size_t size) {
     return checked_malloc(domain & 3, size);
 }
 
-static HOT void domain_free_checked(int domain, void *block) {
+static HFI_HOT void domain_free_checked(int domain, void *block) {
     checked_free(domain & 3, block);
 }
 
@@ -210,6 +170,20 @@ static void free_sized_fast(void *block, size_t size) {
 }
 
 static void free_sized_checked(void *block, size_t size) {
+    size_t at = hfi_magazine_offset(block);
+    if (hfi_likely(at != 0)) {
+        const struct hfi_magazine *m = (const struct hfi_magazine *)((char *)hfi_tcache_current + at);
+        /* The trailer knows where the payload ends. What is wrong with it, free finds out. */
+        uintptr_t end = hfi_block_end(hfi_block_trailer(block, m->block_size));
+        if (hfi_likely(end == (uintptr_t)block + size)) {
+            checked_free(HF_DOMAIN_LIBC, block);
+            return;
+        }
+    }
+    hfi_free(NULL, block, HF_DOMAIN_LIBC, size);
+}
+
+static void free_sized_general(void *block, size_t size) {
     hfi_free(NULL, block, HF_DOMAIN_LIBC, size);
 }
 
@@ -273,18 +247,22 @@ struct hfi_dispatch hfi_dispatch = {
 };
 
 void hfi_hot_start(const hf_heap *heap) {
-    bool general = heap->fill || heap->all_sites || heap->options.zero_on_free ||
-                   heap->options.guard_every != 0 || heap->options.limit_block != 0;
+    const hf_options *options = &heap->options;
+    bool general = heap->all_sites || options->zero_on_free || options->guard_every != 0 ||
+                   options->limit_block != 0;
     hfi_dispatch.calloc = calloc_small;
     hfi_dispatch.realloc = realloc_default;
     hfi_dispatch.aligned_alloc = aligned_default;
-    hfi_dispatch.free_sized = free_sized_checked;
-    if (general) {
-        hfi_dispatch.domain_free = domain_free_cold;
-        hfi_dispatch.domain_malloc = domain_malloc_cold;
-        hfi_dispatch.free = free_cold;
-        hfi_dispatch.malloc = malloc_cold;
+    hfi_dispatch.free_sized = free_sized_general;
+    hfi_dispatch.domain_free = hfi_domain_free_cold;
+    hfi_dispatch.domain_malloc = hfi_domain_malloc_cold;
+    hfi_dispatch.free = hfi_free_cold;
+    hfi_dispatch.malloc = hfi_malloc_cold;
+    if (general) return;
+    if (heap->fill) {
+        hfi_hot_hardened_start(&hfi_dispatch);
     } else if (heap->trailer) {
+        hfi_dispatch.free_sized = free_sized_checked;
         hfi_dispatch.domain_free = domain_free_checked;
         hfi_dispatch.domain_malloc = domain_malloc_checked;
         hfi_dispatch.free = free_checked;

@@ -35,8 +35,7 @@ static bool reusable(hf_heap *heap, const char *block, size_t extent) {
     size_t words = 1;
     if (heap->fill) {
         uint64_t note = hfi_block_note_freed(block, extent);
-        bool site = note <= HFI_NOTE_MAX && (note & HFI_NOTE_SITE);
-        words = (extent - HFI_TRAILER - (site ? HFI_SITE_WORD : 0)) / 8;
+        words = hfi_block_fill_words(extent, note <= HFI_NOTE_MAX ? note : 0);
     }
     bool zero_allowed = false;
     for (size_t i = 0; i < words; i++) {
@@ -234,11 +233,7 @@ static void mark_freed(hf_heap *heap, char *block, const struct hfi_live *live) 
     if (heap->options.zero_on_free) memset(block, 0, live->size);
     hfi_block_mark_freed(block, live->extent);
     if (live->owner->kind != HFI_OWNER_SLAB) return;
-    size_t words = 1;
-    /* The site word of a freed block stays readable: it names who freed it. */
-    if (heap->fill)
-        words = (live->extent - HFI_TRAILER - ((live->note & HFI_NOTE_SITE) ? HFI_SITE_WORD : 0)) / 8;
-    for (size_t i = 0; i < words; i++) hfi_store64(block + 8 * i, hfi_block_pattern);
+    hfi_block_fill(block, heap->fill ? hfi_block_fill_words(live->extent, live->note) : 1);
 }
 
 static void small_give(hf_heap *heap, char *block, const struct hfi_live *live) {

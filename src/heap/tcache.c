@@ -20,7 +20,7 @@
 #include "base/rng.h"
 
 #define FIRST_LIMIT 8u
-#define MOST_BYTES ((size_t)32 << 10)
+#define MOST_BYTES ((size_t)64 << 10)
 #define MOST_BLOCKS 256u
 
 __thread struct hfi_tcache *hfi_tcache_current __attribute__((tls_model("initial-exec"))) =
@@ -88,7 +88,7 @@ static struct hfi_tcache *tcache_make(hf_heap *heap, struct hfi_thread *thread) 
         tc->magazine[c].top = hfi_null_slots + 1;
         tc->magazine[c].limit = NULL;
         tc->magazine[c].block_size = size;
-        tc->cold[c].most = c == 0 ? 0 : most > MOST_BLOCKS ? MOST_BLOCKS : most < 4 ? 4 : (uint32_t)most;
+        tc->cold[c].most = c == 0 ? 0 : most > MOST_BLOCKS ? MOST_BLOCKS : most < 8 ? 8 : (uint32_t)most;
     }
     hfi_lock_acquire(&heap->caches_lock);
     tc->next = heap->caches;

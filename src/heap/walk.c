@@ -269,11 +269,44 @@ static int check_one(hf_heap *heap, const struct found *found, void *context) {
     return 0;
 }
 
+/* A slab of the pool whose bitmap and counters disagree; NULL if all agree. */
+static struct hfi_slab *slab_broken(struct hfi_pool *pool) {
+    struct hfi_slab *broken = NULL;
+    hfi_lock_acquire(&pool->lock);
+    for (struct hfi_slab *slab = pool->all; slab != NULL && broken == NULL; slab = slab->all_next)
+        if (slab->state != HFI_SLAB_QUARANTINED && !hfi_slab_check(slab)) broken = slab;
+    hfi_lock_release(&pool->lock);
+    return broken;
+}
+
+/* The bookkeeping itself: what is broken goes out of service, so each is found once. */
+static size_t check_metadata(hf_heap *heap) {
+    size_t count = 0;
+    for (unsigned i = 0; i < heap->node_count * HFI_CLASS_COUNT; i++) {
+        struct hfi_slab *slab;
+        if (i % HFI_CLASS_COUNT == 0) continue;
+        while ((slab = slab_broken(&heap->pools[i])) != NULL) {
+            hfi_report_metadata(heap, &slab->owner, slab->base, "check");
+            count++;
+        }
+    }
+    struct hfi_middle_pool *pool;
+    for (unsigned i = 0; (pool = hfi_middle_pool_at(heap, i)) != NULL; i++) {
+        hfi_lock_acquire(&pool->lock);
+        bool broken = pool->base != NULL && !pool->quarantined && !hfi_fit_check(&pool->fit);
+        hfi_lock_release(&pool->lock);
+        if (!broken) continue;
+        hfi_report_metadata(heap, &pool->owner, pool->base, "check");
+        count++;
+    }
+    return count;
+}
+
 hf_status hf_heap_check(hf_heap *heap, size_t *found_out) {
     if (heap == NULL) return HF_E_INVALID;
-    size_t count = 0;
     const char *before = hfi_found_by;
     if (before == NULL) hfi_found_by = "check";
+    size_t count = check_metadata(heap);
     walk(heap, check_one, &count);
     hfi_found_by = before;
     if (found_out != NULL) *found_out = count;

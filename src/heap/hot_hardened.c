@@ -1,0 +1,97 @@
+/* hot_hardened.c - malloc and free of profile hardened for blocks up to a kilobyte.
+ *
+ *   malloc  pop, every word still as freed? seal.
+ *   free    trailer and pattern whole, neighbour's trailer whole; mark, fill, and into the delay: the
+ *           block takes a random place in a ring and the one that was there becomes reusable.
+ *
+ * Invariants  what is popped was verified word by word; a block rests for 32 frees on average.
+ * Talks to    as hot.c.   Called through hfi_dispatch.
+ * Threads     any.
+ * Source      delayed and randomised reuse after DieHarder (Novark and Berger 2010) and
+ *             hardened_malloc's slab quarantine. */
+#include "base/rng.h"
+#include "hot.h"
+#include "hot_path.h"
+
+/* Larger blocks go the general way: there the checks and not the calls cost. */
+#define HARDENED_MAX HFI_LINEAR_MAX
+
+static inline bool filled(const char *block, size_t words) {
+    uint64_t pattern = hfi_block_pattern, differs = 0;
+    for (size_t i = 0; i < words; i++) differs |= hfi_load64(block + 8 * i) ^ pattern;
+    return differs == 0;
+}
+
+static inline void *hardened_malloc(int domain, size_t size) {
+    if (hfi_unlikely(size > HARDENED_MAX - HFI_TRAILER)) return hfi_domain_malloc_cold(domain, size);
+    size_t extent = (size + HFI_TRAILER + 15) & ~(size_t)15;
+    struct hfi_magazine *m = hfi_magazine_at(hfi_tcache_current, extent);
+    char *block = hfi_own_load(m->top)[-1];
+    if (hfi_unlikely(block == NULL)) return hfi_domain_malloc_cold(domain, size);
+    hfi_own_step(m->top, -1);
+    hfi_own_add(m->allocs, 1);
+    /* A site word of the last owner is no pattern: the suspect path knows. */
+    if (hfi_unlikely(!filled(block, (extent - HFI_TRAILER) / 8)))
+        return hfi_suspect_cold(block, extent, size, domain);
+    hfi_block_seal(block, extent, size,
+                   (extent - HFI_TRAILER - size) + ((uint64_t)domain << HFI_DOMAIN_SHIFT));
+    return block;
+}
+
+/* The trailer before a block is that of a whole neighbour, or of the slab's lead. */
+static inline bool before_whole(const char *block, size_t extent) {
+    const char *before = block - extent;
+    return hfi_block_note(before, extent) <= HFI_NOTE_MAX ||
+           hfi_block_note_freed(before, extent) <= HFI_NOTE_MAX;
+}
+
+static inline void hardened_free(int domain, void *pointer) {
+    char *block = pointer;
+    struct hfi_tcache *tc = hfi_tcache_current;
+    size_t at = hfi_magazine_offset(block), class_index = at / sizeof(struct hfi_magazine);
+    struct hfi_magazine *m = (struct hfi_magazine *)((char *)tc + at);
+    size_t extent = m->block_size;
+    if (hfi_unlikely(at == 0 || extent > HARDENED_MAX || class_index >= HFI_CLASS_GEOMETRIC ||
+                     hfi_own_load(m->top) >= hfi_own_load(m->limit))) {
+        hfi_domain_free_cold(domain, block);
+        return;
+    }
+    uint64_t slack = hfi_block_note(block, extent) - ((uint64_t)domain << HFI_DOMAIN_SHIFT);
+    if (hfi_unlikely(slack > HFI_SLACK_MAX ||
+                     !hfi_block_pattern_whole(hfi_block_trailer(block, extent), slack) ||
+                     !before_whole(block, extent))) {
+        hfi_domain_free_cold(domain, block);
+        return;
+    }
+    hfi_block_mark_freed(block, extent);
+    hfi_block_fill(block, (extent - HFI_TRAILER) / 8);
+    void **place = &tc->delay[class_index].blocks[hfi_rng_next(&tc->rng) / (UINT64_MAX / HFI_DELAY_SLOTS + 1)];
+    void *out = *place;
+    hfi_own_store(*place, block);
+    if (hfi_unlikely(out == NULL)) return;
+    *hfi_own_load(m->top) = out;
+    hfi_own_step(m->top, 1);
+}
+
+static HFI_HOT void *malloc_hardened(size_t size) {
+    return hardened_malloc(HF_DOMAIN_LIBC, size);
+}
+
+static HFI_HOT void free_hardened(void *block) {
+    hardened_free(HF_DOMAIN_LIBC, block);
+}
+
+static HFI_HOT void *domain_malloc_hardened(int domain, size_t size) {
+    return hardened_malloc(domain & 3, size);
+}
+
+static HFI_HOT void domain_free_hardened(int domain, void *block) {
+    hardened_free(domain & 3, block);
+}
+
+void hfi_hot_hardened_start(struct hfi_dispatch *dispatch) {
+    dispatch->domain_free = domain_free_hardened;
+    dispatch->domain_malloc = domain_malloc_hardened;
+    dispatch->free = free_hardened;
+    dispatch->malloc = malloc_hardened;
+}
