@@ -31,6 +31,7 @@ static void expect_zero(const segment *s) {
 }
 
 static void program(uint64_t seed, unsigned home) {
+    enum hfi_zone zone = seed % 2 ? HFI_ZONE_SMALL : HFI_ZONE_HUGE;
     check_random random = {seed};
     segment held[SEGMENTS] = {{0}};
     for (int step = 0; step < (CHECK_SANITIZED ? 1500 : 6000); step++) {
@@ -41,8 +42,8 @@ static void program(uint64_t seed, unsigned home) {
             size_t count =
                 1 + check_random_below(&random, check_random_below(&random, 10) ? 9 : 150);
             size_t align = (size_t)1
-                           << (check_random_below(&random, 3) ? 0 : check_random_below(&random, 6));
-            s->base = hfi_segment_take(count, align, home, &zero);
+                           << (check_random_below(&random, 3) ? 0 : check_random_below(&random, 9));
+            s->base = hfi_segment_take(zone, count, align, home, &zero);
             CHECK(s->base != NULL);
             s->count = count;
             CHECK_EQ((uintptr_t)s->base % (align * HFI_SLICE), 0);
@@ -105,24 +106,25 @@ static void test_decay_needs_two_ticks_and_then_all_is_gone(void) {
     (void)hfi_segment_decay(true, &left);
     CHECK_EQ(left, 0);
     bool zero;
-    segment s = {hfi_segment_take(10, 1, 0, &zero), 10};
+    segment s = {hfi_segment_take(HFI_ZONE_SMALL, 10, 1, 0, &zero), 10};
     CHECK(s.base != NULL);
     mark(&s, 7);
     hfi_segment_give(s.base, 10, true);
-    CHECK_EQ(hfi_segment_dirty(), 10 * HFI_SLICE);
+    CHECK_EQ(hfi_segment_dirty(HFI_ZONE_SMALL), 10 * HFI_SLICE);
     CHECK_EQ(hfi_segment_decay(false, &left), 0);
     CHECK_EQ(left, 10 * HFI_SLICE);
     CHECK_EQ(hfi_segment_decay(false, &left), 10 * HFI_SLICE);
     CHECK_EQ(left, 0);
-    CHECK_EQ(hfi_segment_dirty(), 0);
+    CHECK_EQ(hfi_segment_dirty(HFI_ZONE_SMALL), 0);
     CHECK_EQ(hfi_os_resident(s.base, 10 * HFI_SLICE), 0);
 }
 
 static void test_take_more_than_the_reservation_gives_null(void) {
     bool zero;
-    CHECK(hfi_segment_take(hfi_reservation_size / HFI_SLICE + 1, 1, 0, &zero) == NULL);
-    CHECK(hfi_segment_take(SIZE_MAX / HFI_SLICE, 1, 0, &zero) == NULL);
-    void *base = hfi_segment_take(1, 1, 0, &zero);
+    CHECK(hfi_segment_take(HFI_ZONE_SMALL, hfi_reservation_size / HFI_SLICE + 1, 1, 0, &zero) ==
+          NULL);
+    CHECK(hfi_segment_take(HFI_ZONE_SMALL, SIZE_MAX / HFI_SLICE, 1, 0, &zero) == NULL);
+    void *base = hfi_segment_take(HFI_ZONE_SMALL, 1, 1, 0, &zero);
     CHECK(base != NULL);
     hfi_segment_give(base, 1, false);
 }
@@ -134,9 +136,10 @@ static void test_os_refuses_take_gives_null_and_works_again(void) {
     /* Ask for whole chunks until a call needs the OS; each call may be refused once. */
     for (unsigned i = 0; i < 64; i++) {
         hfi_os_fail_after(1);
-        held[i] = hfi_segment_take(64 * 40, 1, i % shards, &zero);
+        held[i] = hfi_segment_take(HFI_ZONE_SMALL, 64 * 40, 1, i % shards, &zero);
         hfi_os_fail_after(0);
-        if (held[i] == NULL) held[i] = hfi_segment_take(64 * 40, 1, i % shards, &zero);
+        if (held[i] == NULL)
+            held[i] = hfi_segment_take(HFI_ZONE_SMALL, 64 * 40, 1, i % shards, &zero);
         CHECK(held[i] != NULL);
         *(volatile char *)held[i] = 1;
     }
@@ -154,7 +157,8 @@ static void test_visit_shows_what_is_taken(void) {
     size_t before = 0, during = 0, after = 0;
     bool zero;
     hfi_segment_visit(count_slices, &before);
-    void *a = hfi_segment_take(3, 1, 0, &zero), *b = hfi_segment_take(77, 4, 0, &zero);
+    void *a = hfi_segment_take(HFI_ZONE_SMALL, 3, 1, 0, &zero),
+         *b = hfi_segment_take(HFI_ZONE_SMALL, 77, 4, 0, &zero);
     hfi_segment_visit(count_slices, &during);
     CHECK_EQ(during - before, 80);
     hfi_segment_give(a, 3, false);
@@ -166,7 +170,7 @@ static void test_visit_shows_what_is_taken(void) {
 static void test_pagemap_knows_owners_of_taken_slices_only(void) {
     struct hfi_owner owner = {HFI_OWNER_LARGE};
     bool zero;
-    char *base = hfi_segment_take(5, 1, 0, &zero);
+    char *base = hfi_segment_take(HFI_ZONE_SMALL, 5, 1, 0, &zero);
     hfi_pagemap_set(base, 5, &owner, 64);
     for (size_t at = 0; at < 5 * HFI_SLICE; at += 1000)
         CHECK_PTR(hfi_pagemap_owner(base + at), &owner);
@@ -217,7 +221,7 @@ static void test_meta_pieces_are_zeroed_disjoint_and_recycled(void) {
 int main(void) {
     CHECK_WATCHDOG(90);
     hfi_meta_start(false);
-    CHECK_EQ(hfi_segment_start(4), 0);
+    CHECK_EQ(hfi_segment_start(4, true), 0);
     CHECK_EQ(hfi_pagemap_start(), 0);
     CHECK_RUN(test_decay_needs_two_ticks_and_then_all_is_gone);
     CHECK_RUN(test_take_give_extend_random_program);
