@@ -10,6 +10,8 @@ enum { SPINS_MAX = 64 };
 /* Initial-exec: reaching it must never call the allocator this library may be. */
 static __thread __attribute__((tls_model("initial-exec"))) uint32_t held[HFI_RANK_COUNT];
 
+__thread uint32_t hfi_locks_taken __attribute__((tls_model("initial-exec")));
+
 static inline void cpu_relax(void) {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
@@ -62,6 +64,7 @@ unsigned hfi_locks_held(hfi_rank rank) {
 }
 
 void hfi_locks_forget(void) {
+    hfi_locks_taken = 0;
     for (uint32_t rank = 0; rank < HFI_RANK_COUNT; rank++)
         held[rank] = 0;
 }

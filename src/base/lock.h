@@ -75,6 +75,16 @@ unsigned hfi_locks_held(hfi_rank rank);
 /* Child of a fork: the calling thread holds nothing. */
 void hfi_locks_forget(void);
 
+/* Locks the calling thread holds or is about to take, in every build: a signal handler that
+ * interrupted the thread inside the allocator asks before it walks into a lock of its own. */
+extern __thread uint32_t hfi_locks_taken __attribute__((tls_model("initial-exec")));
+
+static inline void hfi_locks_count(uint32_t change) {
+    hfi_locks_taken += change;
+    /* The count is up before the word is and down after it: no handler sees the reverse. */
+    atomic_signal_fence(memory_order_seq_cst);
+}
+
 static inline bool hfi_lock_take_word(hfi_lock *lock) {
     uint32_t free_word = 0;
     /* SYNC(lock.word): sees what the last holder wrote; pairs with the release in hfi_lock_release. */
@@ -84,6 +94,7 @@ static inline bool hfi_lock_take_word(hfi_lock *lock) {
 
 static inline void hfi_lock_acquire(hfi_lock *lock) HF_ACQUIRES(*lock) HF_NO_THREAD_SAFETY {
     if (HFI_CHECKED) hfi_lock_check_order(lock, false);
+    hfi_locks_count(1);
     if (__builtin_expect(!hfi_lock_take_word(lock), 0)) hfi_lock_wait(lock);
     if (HFI_CHECKED) hfi_lock_note_acquired(lock);
 }
@@ -91,13 +102,16 @@ static inline void hfi_lock_acquire(hfi_lock *lock) HF_ACQUIRES(*lock) HF_NO_THR
 /* The same where a lock of equal rank is held already and all takers agree on an order (fork). */
 static inline void hfi_lock_acquire_peer(hfi_lock *lock) HF_ACQUIRES(*lock) HF_NO_THREAD_SAFETY {
     if (HFI_CHECKED) hfi_lock_check_order(lock, true);
+    hfi_locks_count(1);
     if (__builtin_expect(!hfi_lock_take_word(lock), 0)) hfi_lock_wait(lock);
     if (HFI_CHECKED) hfi_lock_note_acquired(lock);
 }
 
 /* Never waits, so any order is safe. */
 static inline bool hfi_lock_try(hfi_lock *lock) HF_TRY_ACQUIRES(true, *lock) HF_NO_THREAD_SAFETY {
+    hfi_locks_count(1);
     bool taken = hfi_lock_take_word(lock);
+    if (!taken) hfi_locks_count((uint32_t)-1);
     if (HFI_CHECKED && taken) hfi_lock_note_acquired(lock);
     return taken;
 }
@@ -107,6 +121,8 @@ static inline void hfi_lock_release(hfi_lock *lock) HF_RELEASES(*lock) HF_NO_THR
     /* SYNC(lock.word): publishes what was written under the lock; pairs with the acquires in
      * hfi_lock_take_word and hfi_lock_wait. */
     uint32_t was = atomic_exchange_explicit(&lock->word, 0, memory_order_release);
+    atomic_signal_fence(memory_order_seq_cst);
+    hfi_locks_count((uint32_t)-1);
     if (__builtin_expect(was == 2, 0)) hfi_os_futex_wake(&lock->word, 1);
 }
 
