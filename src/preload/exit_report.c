@@ -7,9 +7,9 @@
  *             everything. Exit status and standard output are untouched whatever happens here.
  * Threads     the first thread to leave writes; others that leave meanwhile wait for it, since the
  *             process dies with the last of them. No lock is held across fork.
- * Fails with  nothing: what cannot be written is left out. A program that exits from a signal handler
- *             may have interrupted the heap in the middle of a lock; after PATIENCE_SECONDS the
- *             report is given up and the exit goes on.
+ * Fails with  nothing: what cannot be written is left out. A signal handler that leaves from inside
+ *             the heap, with a lock held, writes nothing; should anything else not end, the report is
+ *             given up after PATIENCE_SECONDS and the exit goes on.
  * Talks to    heap, pages (ranges), interop, base/format.h.   Called by start.c, exec_entry.c, exit_entry.c. */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +27,7 @@
 #include "preload.h"
 
 #include "base/format.h"
+#include "base/lock.h"
 #include "heap/heap_state.h"
 #include "interop/cpython.h"
 #include "os/os.h"
@@ -274,11 +275,25 @@ static bool files_may_be_large(void) {
     return getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur >= (rlim_t)64 << 20;
 }
 
+/* A handler runs with its signal blocked. One that interrupted malloc sees a block half made, which
+ * is not damage. */
+static bool maybe_in_handler(void) {
+    sigset_t blocked;
+    if (pthread_sigmask(SIG_SETMASK, NULL, &blocked) != 0) return true;
+    for (int number = 1; number < NSIG; number++) {
+        struct sigaction action;
+        if (sigismember(&blocked, number) != 1 || sigaction(number, NULL, &action) != 0) continue;
+        if (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN) return true;
+    }
+    return false;
+}
+
 /* Damage nobody has met so far. A forked child's heap is mostly its parent's, which the parent
  * checks, and _exit may come from anywhere: both walk the heap only where a report was asked for. */
 static void check(bool asked_for, const char *how) {
     if (hf_options_active()->profile == HF_PROFILE_FAST) return;
     if (!asked_for && (hfi_preload.forked || strcmp(how, "_exit") == 0)) return;
+    if (maybe_in_handler()) return;
     hfi_found_by = "exit";
     (void)hf_heap_check(hf_heap_default(), NULL);
     hfi_found_by = NULL;
@@ -300,7 +315,8 @@ static void write_all(const char *how) {
 
 void hfi_exit_report(const char *how) {
     int saved = errno;
-    if (hfi_preload_is_own_process() && claim(hfi_preload.process)) {
+    bool can = hfi_locks_taken == 0; /* else a signal handler leaves from inside the heap */
+    if (can && hfi_preload_is_own_process() && claim(hfi_preload.process)) {
         if (hfi_preload.directory[0] != '\0')
             write_all(how);
         else
