@@ -184,9 +184,9 @@ static size_t read_file(const char *path, char *text, size_t size) {
     return (size_t)(got > 0 ? got : 0);
 }
 
-static int count_reports(void) {
+static int count_files(const char *ending) {
     char command[160], text[32];
-    snprintf(command, sizeof command, "ls %s | grep -c '[.]json$'", folder);
+    snprintf(command, sizeof command, "ls %s | grep -c '[.]%s$'", folder, ending);
     FILE *stream = popen(command, "r");
     CHECK(fgets(text, sizeof text, stream) == text);
     pclose(stream);
@@ -196,7 +196,8 @@ static int count_reports(void) {
 static void check_files(const struct way *way, pid_t child) {
     static char text[1 << 20];
     char path[128];
-    if (way->reports >= 0) CHECK(count_reports() == way->reports);
+    if (way->reports >= 0) CHECK(count_files("json") == way->reports);
+    CHECK(count_files("reports") == 0); /* nobody corrupts anything here */
     if (way->exit_text == NULL) return;
     snprintf(path, sizeof path, "%s/%d.json", folder, (int)child);
     CHECK(read_file(path, text, sizeof text) > 0);
