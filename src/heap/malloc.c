@@ -131,7 +131,8 @@ void *hfi_alloc(hf_heap *heap, size_t size, size_t alignment, int domain, bool z
     bool site = heap->all_sites || sample_due(heap, tc);
     uint32_t number = site ? hfi_site_here() : 0;
     site = number != 0;
-    if (heap->trailer) want.total += HFI_TRAILER + (site ? HFI_SITE_WORD : 0);
+    /* With a site at least eight bytes of slack: the pattern, not the site, is what an overflow meets. */
+    if (heap->trailer) want.total += HFI_TRAILER + (site ? HFI_SITE_WORD + 8 : 0);
     want.guarded = guard_due(heap, tc);
     size_t extent = 0;
     bool reads_zero;
@@ -313,7 +314,7 @@ static void *resize(char *block, size_t size, const struct hfi_live *live) {
     char *place = block;
     bool trailer = live->heap->trailer, moved;
     if (trailer) {
-        kept = HFI_TRAILER + ((live->note & HFI_NOTE_SITE) ? HFI_SITE_WORD : 0);
+        kept = HFI_TRAILER + ((live->note & HFI_NOTE_SITE) ? HFI_SITE_WORD + 8 : 0);
         site_word = hfi_load64(hfi_block_limit(block, extent, live->note));
     }
     size_t total = size + kept;
