@@ -28,7 +28,11 @@ endfunction()
 # Read-only after start: neither the table of imported functions nor that of exports can be
 # overwritten by the program that is being watched. Threads, exit handlers and blocks outlive a
 # dlclose, so they never leave the process.
-set(shared_link_options -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,now -Wl,--gc-sections -Wl,--hash-style=gnu -Wl,-O1)
+set(shared_link_options -Wl,-z,nodelete -Wl,-z,relro -Wl,-z,now
+    -Wl,--gc-sections -Wl,--hash-style=gnu -Wl,-O1)
+if(NOT HOLDFAST_SANITIZE) # whose runtime is in the program, not in the library
+    list(APPEND shared_link_options -Wl,-z,defs)
+endif()
 
 # hf_* stays interposable here, so that a process with libholdfast_malloc.so preloaded has one heap.
 add_library(holdfast SHARED $<TARGET_OBJECTS:hf_core>)
