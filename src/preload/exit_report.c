@@ -29,6 +29,7 @@
 #include "base/format.h"
 #include "base/lock.h"
 #include "heap/heap_state.h"
+#include "heap/tcache.h"
 #include "interop/cpython.h"
 #include "os/os.h"
 #include "pages/segment.h"
@@ -293,7 +294,8 @@ static bool maybe_in_handler(void) {
 static void check(bool asked_for, const char *how) {
     if (hf_options_active()->profile == HF_PROFILE_FAST) return;
     if (!asked_for && (hfi_preload.forked || strcmp(how, "_exit") == 0)) return;
-    if (maybe_in_handler()) return;
+    /* What a thread was in the middle of when its process forked stays half done in the child. */
+    if (hfi_threads_lost || maybe_in_handler()) return;
     hfi_found_by = "exit";
     (void)hf_heap_check(hf_heap_default(), NULL);
     hfi_found_by = NULL;
