@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast import _core
 from holdfast.errors import BusyError, InvalidArgumentError
 from holdfast.health import Health, judge
-from holdfast.limits import OnSoft, set_limit
+from holdfast.limits import Limited, OnSoft, set_limit
 from holdfast.options import OptionValue, build
 from holdfast.safe_point import settle
 from holdfast.stats import Block, ClassStats, Stats, from_row
@@ -33,7 +33,7 @@ __all__ = ["Buffer", "Heap", "default_heap"]
 Buffer = _core.Buffer
 
 
-class Heap:
+class Heap(Limited):
     """A heap of one's own: own pages, own statistics, own limits, own defences.
 
     Parameters
@@ -65,7 +65,7 @@ class Heap:
     ...     memoryview(buffer)[:5] = b"hello"
     """
 
-    __slots__ = ("__weakref__", "_core")
+    __slots__ = ()
 
     def __init__(
         self,
@@ -81,9 +81,9 @@ class Heap:
         if limit is not None:
             options["limit"] = limit
         made = build(options)
-        self._core = _core.Heap(made, name, -1 if node is None else node)
+        super().__init__(_core.Heap(made, name, -1 if node is None else node))
         if on_soft is not None:
-            set_limit(self._core, limit, options.get("limit_soft"), on_soft)
+            set_limit(self, limit, options.get("limit_soft"), on_soft)
 
     def allocate(self, size: int, align: int = 16) -> Buffer:
         """Get a block.
@@ -266,7 +266,7 @@ class Heap:
         on_soft: OnSoft | None = None,
     ) -> None:
         """Change the limits of this heap; parameters and errors as `holdfast.limit`."""
-        set_limit(self._core, bytes, soft, on_soft)
+        set_limit(self, bytes, soft, on_soft)
 
     def close(self) -> None:
         """Free every block and the heap; again does nothing.
@@ -334,5 +334,5 @@ def default_heap() -> Heap:
         It cannot be closed.
     """
     heap = Heap.__new__(Heap)
-    heap._core = _core.default_heap()
+    Limited.__init__(heap, _core.default_heap())
     return heap

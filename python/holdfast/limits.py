@@ -1,6 +1,8 @@
 """limits.py - a memory budget from within the program, with a callback at the soft limit.
 
 Invariants  a callback runs at a safe point, once per crossing noted, never inside the allocator.
+            It belongs to its heap's object, so that a callback which knows the heap keeps neither
+            alive.
 Talks to    holdfast._core, safe_point.py.   Called by holdfast.limit, Heap.limit.
 Threads     any.
 """
@@ -15,17 +17,29 @@ from holdfast import _core, safe_point
 from holdfast.errors import InvalidArgumentError
 from holdfast.options import parse_size
 
-__all__ = ["OnSoft", "limit"]
+__all__ = ["Limited", "OnSoft", "limit", "set_limit"]
 
 OnSoft = Callable[[int], object]
 
 _lock = threading.RLock()  # re-entered when a safe point falls inside set_limit
-_watches: tuple[tuple[weakref.ref[_core.Heap], _core.SoftLimit, OnSoft], ...] = ()
-_default = _core.default_heap()
+
+
+class Limited:
+    """Something with a heap whose limits can be set: a `Heap`, or the process."""
+
+    __slots__ = ("__weakref__", "_core", "_on_soft")
+
+    def __init__(self, core: _core.Heap) -> None:
+        self._core = core
+        self._on_soft: OnSoft | None = None
+
+
+_watches: tuple[tuple[weakref.ref[Limited], _core.SoftLimit], ...] = ()
+_process = Limited(_core.default_heap())
 
 
 def set_limit(
-    heap: _core.Heap, hard: str | int | None, soft: str | int | None, on_soft: OnSoft | None
+    owner: Limited, hard: str | int | None, soft: str | int | None, on_soft: OnSoft | None
 ) -> None:
     """Set the limits of one heap; see `limit`."""
     global _watches
@@ -36,12 +50,13 @@ def set_limit(
         raise InvalidArgumentError("the soft limit is above the hard one")
     with _lock:
         watch = None
-        rest = tuple(w for w in _watches if w[0]() not in (None, heap))
+        rest = tuple(w for w in _watches if w[0]() not in (None, owner))
         if on_soft is not None:
             watch = _core.SoftLimit()
-            rest = (*rest, (weakref.ref(heap), watch, on_soft))
+            rest = (*rest, (weakref.ref(owner), watch))
             safe_point.add_poller(_poll)
-        heap.limit(hard_bytes, soft_bytes, watch)
+        owner._core.limit(hard_bytes, soft_bytes, watch)
+        owner._on_soft = on_soft
         _watches = rest
 
 
@@ -69,11 +84,12 @@ def limit(
     InvalidArgumentError
         A limit is no size, `soft` is above `bytes`, or `on_soft` has no soft limit.
     """
-    set_limit(_default, bytes, soft, on_soft)
+    set_limit(_process, bytes, soft, on_soft)
 
 
 def _poll() -> None:
-    for _, watch, on_soft in _watches:
+    for reference, watch in _watches:
         crossed = watch.take()
-        if crossed is not None:
-            _core.call_quietly(on_soft, crossed)
+        owner = reference()
+        if crossed is not None and owner is not None and owner._on_soft is not None:
+            _core.call_quietly(owner._on_soft, crossed)

@@ -8,6 +8,7 @@ orders.
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Iterator
 
@@ -297,3 +298,20 @@ def test_threads_share_a_heap(heap: Heap) -> None:
     gc.collect()
     assert heap.check() == 0
     assert heap.stats().blocks_in_use == 0
+
+
+def test_child_of_a_fork_uses_the_heap(heap: Heap) -> None:
+    buffer = heap.allocate(1000)
+    memoryview(buffer)[:5] = b"fork!"
+    child = os.fork()
+    if child == 0:
+        try:
+            assert bytes(memoryview(buffer)[:5]) == b"fork!"
+            for size in (10, 5000, 100_000, 3 << 20):
+                heap.free(heap.allocate(size))
+            heap.free(buffer)
+            os._exit(0 if heap.check() == 0 else 2)
+        except BaseException:
+            os._exit(3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    heap.free(buffer)

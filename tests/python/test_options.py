@@ -6,11 +6,13 @@ seen in a child process.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
 import threading
+import weakref
 
 import holdfast
 import pytest
@@ -139,6 +141,17 @@ def test_soft_limit_tells_once_per_crossing() -> None:
         assert len(crossings) == 2
         heap.free(large)
         heap.free(small)
+
+
+def test_heap_and_a_callback_that_knows_it_die_together() -> None:
+    def made() -> weakref.ref[Heap]:
+        heap = Heap()
+        heap.limit(None, soft="8M", on_soft=lambda _: heap.reclaim())
+        return weakref.ref(heap)
+
+    reference = made()
+    gc.collect()
+    assert reference() is None
 
 
 def test_soft_limit_crossed_by_another_thread_is_told() -> None:
