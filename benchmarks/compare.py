@@ -15,7 +15,7 @@ import argparse
 import importlib
 import sys
 
-from harness import allocators
+from harness import allocators, tables
 
 SUITES = ("c", "instructions", "rest", "python", "numpy", "attribution")
 
@@ -43,6 +43,7 @@ def main() -> int:
     if library is None:
         print("libholdfast_malloc.so is not built: comparing the peers only", file=sys.stderr)
     columns = allocators.choose(library, given.peer, only)
+    tables.keep = not only
     for suite in SUITES if given.suite == "all" else (given.suite,):
         module = importlib.import_module(f"harness.suite_{suite}")
         module.main(columns, given, programs)

@@ -50,7 +50,7 @@ def describe() -> dict[str, object]:
         "python": platform.python_version(),
         "commit": commit,
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "load": os.getloadavg()[0],
+        "load": round(os.getloadavg()[0], 2),
     }
 
 
@@ -59,5 +59,5 @@ def sentence(machine: dict[str, object]) -> str:
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
         f"Linux {machine['kernel']}, {machine['libc']}, Python {machine['python']}; "
-        f"commit {machine['commit']}, {machine['date']}"
+        f"commit {machine['commit']}, {machine['date']}, load {machine['load']:.1f} at the start"
     )

@@ -11,6 +11,8 @@ from harness.machine import ROOT, sentence
 
 RESULTS = ROOT / "benchmarks" / "results"
 
+keep = True  # compare.py clears it when only some allocators are compared
+
 
 def geometric_mean(values: Iterable[float]) -> float:
     """Geometric mean of positive values, NaN for none."""
@@ -62,7 +64,7 @@ def save(
     """Print the text; write results/<suite>.json and .md unless only a part was measured."""
     page = f"# {suite}\n\n{sentence(machine)}\n\n{text}\n"
     print(page, flush=True)
-    if partial:
+    if partial or not keep:
         return
     RESULTS.mkdir(exist_ok=True)
     whole = {"suite": suite, "machine": machine, **data}
