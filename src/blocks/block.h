@@ -28,7 +28,7 @@
 
 #define HFI_TRAILER ((size_t)8)
 #define HFI_SITE_WORD ((size_t)8)
-#define HFI_FILL_MAX ((size_t)1024) /* of a freed block, hardened: bytes filled and checked */
+#define HFI_FILL_MAX ((size_t)256) /* of a freed block, hardened: bytes filled and checked */
 
 #define HFI_SLACK_MAX 0x1fffu
 #define HFI_DOMAIN_SHIFT 13

@@ -26,6 +26,9 @@ static void begin(hf_report *report, hf_heap *heap, hf_report_kind kind, const v
     report->found_by = hfi_found_by != NULL ? hfi_found_by : found_by;
     struct hfi_owner *owner = hfi_pagemap_owner(address);
     report->owner = heap == NULL ? "none" : heap->name;
+    /* Of what was given back already only large blocks are remembered. */
+    if (heap != NULL && heap->is_default && owner == NULL && kind == HF_REPORT_DOUBLE_FREE)
+        report->owner = "large";
     if (heap != NULL && heap->is_default && owner != NULL)
         report->owner = owner->kind == HFI_OWNER_SLAB     ? "small"
                         : owner->kind == HFI_OWNER_MIDDLE ? "middle"
@@ -153,9 +156,13 @@ static void report_damaged(hf_heap *heap, const char *block, size_t extent, stru
         size_t length = expected_tail(block, extent, size, note, tail);
         if (length > sizeof tail) length = sizeof tail;
         describe_damage(&report, block, size, tail, length);
-        /* Damage that skips the pattern and hits the trailer came from behind, going down. */
-        if (!trailer_whole && extent - HFI_TRAILER - size > 0 &&
-            report.damage_offset >= (ptrdiff_t)(extent - HFI_TRAILER))
+        /* Damage that skips the pattern, or the trailer's beginning, and reaches its end came from
+         * behind, going down. */
+        ptrdiff_t trailer_at = (ptrdiff_t)(extent - HFI_TRAILER);
+        bool skips = (ptrdiff_t)size < trailer_at ? report.damage_offset >= trailer_at
+                                                  : report.damage_offset > trailer_at;
+        if (!trailer_whole && skips &&
+            report.damage_offset + (ptrdiff_t)report.damage_length == (ptrdiff_t)extent)
             report.kind = HF_REPORT_UNDERFLOW;
         if (report.kind == HF_REPORT_UNDERFLOW && owner != NULL && owner->kind == HFI_OWNER_SLAB)
             report.address = block + extent;
@@ -357,7 +364,8 @@ static bool settles(const char *block, size_t extent) {
 bool hfi_verify_before(hf_heap *heap, const void *block, size_t extent, const char *found_by) {
     struct hfi_slab *slab = (struct hfi_slab *)hfi_pagemap_owner(block);
     uint32_t index = hfi_slab_index(slab, block);
-    if (slab->lead == 0 && index == 0) return true;
+    /* What is out of service was reported when it went. */
+    if ((slab->lead == 0 && index == 0) || slab->state == HFI_SLAB_QUARANTINED) return true;
     const char *before = (const char *)block - extent;
     if (is_whole(before, extent) || settles(before, extent)) return true;
     /* Or the block is being made for the first time, which happens under the pool's lock. */
@@ -375,6 +383,9 @@ bool hfi_verify_before(hf_heap *heap, const void *block, size_t extent, const ch
     if (known && extent - HFI_TRAILER - size > 0 &&
         !hfi_block_pattern_whole(hfi_block_trailer(before, extent), extent - HFI_TRAILER - size))
         return true;
+    /* The same of a block that fills its extent: hit from the trailer's beginning, not to its end. */
+    uint64_t differs = known ? word ^ hfi_block_word(before, extent, note) : 0;
+    if (known && extent - HFI_TRAILER == size && (differs & 0xff) != 0 && differs >> 56 == 0) return true;
     hf_report report;
     begin(&report, heap, HF_REPORT_UNDERFLOW, block, found_by);
     uint64_t own = hfi_block_note(block, extent);
@@ -406,8 +417,7 @@ void hfi_report_metadata(hf_heap *heap, struct hfi_owner *owner, const void *add
 bool hfi_verify_freed(hf_heap *heap, const void *block, size_t extent, const char *found_by) {
     struct hfi_slab *slab = (struct hfi_slab *)hfi_pagemap_owner(block);
     if (slab->state == HFI_SLAB_QUARANTINED) return true; /* the pool keeps it out */
-    uint64_t head = hfi_load64(block);
-    if (head != hfi_block_pattern && !(slab->purged && head == 0)) {
+    if (!hfi_freed_whole(heap, block, extent)) {
         hfi_report_written(heap, block, extent, found_by);
         return false;
     }

@@ -170,17 +170,10 @@ static void free_sized_fast(void *block, size_t size) {
 }
 
 static void free_sized_checked(void *block, size_t size) {
-    size_t at = hfi_magazine_offset(block);
-    if (hfi_likely(at != 0)) {
-        const struct hfi_magazine *m = (const struct hfi_magazine *)((char *)hfi_tcache_current + at);
-        /* The trailer knows where the payload ends. What is wrong with it, free finds out. */
-        uintptr_t end = hfi_block_end(hfi_block_trailer(block, m->block_size));
-        if (hfi_likely(end == (uintptr_t)block + size)) {
-            checked_free(HF_DOMAIN_LIBC, block);
-            return;
-        }
-    }
-    hfi_free(NULL, block, HF_DOMAIN_LIBC, size);
+    if (hfi_likely(hfi_sized_right(block, size)))
+        checked_free(HF_DOMAIN_LIBC, block);
+    else
+        hfi_free(NULL, block, HF_DOMAIN_LIBC, size);
 }
 
 static void free_sized_general(void *block, size_t size) {

@@ -1,10 +1,11 @@
-/* hot_hardened.c - malloc and free of profile hardened for blocks up to a kilobyte.
+/* hot_hardened.c - malloc and free of profile hardened for small blocks.
  *
  *   malloc  pop, every word still as freed? seal.
  *   free    trailer and pattern whole, neighbour's trailer whole; mark, fill, and into the delay: the
  *           block takes a random place in a ring and the one that was there becomes reusable.
  *
- * Invariants  what is popped was verified word by word; a block rests for 32 frees on average.
+ * Invariants  what is popped was verified word by word as far as freed blocks are filled; blocks up
+ *             to 4 KiB rest for 16 frees of their class on average.
  * Talks to    as hot.c.   Called through hfi_dispatch.
  * Threads     any.
  * Source      delayed and randomised reuse after DieHarder (Novark and Berger 2010) and
@@ -13,9 +14,6 @@
 #include "hot.h"
 #include "hot_path.h"
 
-/* Larger blocks go the general way: there the checks and not the calls cost. */
-#define HARDENED_MAX HFI_LINEAR_MAX
-
 static inline bool filled(const char *block, size_t words) {
     uint64_t pattern = hfi_block_pattern, differs = 0;
     for (size_t i = 0; i < words; i++) differs |= hfi_load64(block + 8 * i) ^ pattern;
@@ -23,15 +21,16 @@ static inline bool filled(const char *block, size_t words) {
 }
 
 static inline void *hardened_malloc(int domain, size_t size) {
-    if (hfi_unlikely(size > HARDENED_MAX - HFI_TRAILER)) return hfi_domain_malloc_cold(domain, size);
-    size_t extent = (size + HFI_TRAILER + 15) & ~(size_t)15;
-    struct hfi_magazine *m = hfi_magazine_at(hfi_tcache_current, extent);
+    if (hfi_unlikely(size > HFI_SMALL_MAX - HFI_TRAILER)) return hfi_domain_malloc_cold(domain, size);
+    unsigned class_index = hfi_class_of(size + HFI_TRAILER);
+    size_t extent = hfi_class_size[class_index];
+    struct hfi_magazine *m = &hfi_tcache_current->magazine[class_index];
     char *block = hfi_own_load(m->top)[-1];
     if (hfi_unlikely(block == NULL)) return hfi_domain_malloc_cold(domain, size);
     hfi_own_step(m->top, -1);
     hfi_own_add(m->allocs, 1);
     /* A site word of the last owner is no pattern: the suspect path knows. */
-    if (hfi_unlikely(!filled(block, (extent - HFI_TRAILER) / 8)))
+    if (hfi_unlikely(!filled(block, hfi_block_fill_words(extent, 0))))
         return hfi_suspect_cold(block, extent, size, domain);
     hfi_block_seal(block, extent, size,
                    (extent - HFI_TRAILER - size) + ((uint64_t)domain << HFI_DOMAIN_SHIFT));
@@ -50,8 +49,9 @@ static inline void hardened_free(int domain, void *pointer) {
     struct hfi_tcache *tc = hfi_tcache_current;
     size_t at = hfi_magazine_offset(block), class_index = at / sizeof(struct hfi_magazine);
     struct hfi_magazine *m = (struct hfi_magazine *)((char *)tc + at);
+    /* Aligned classes have no lead before their first block, so they go the general way. */
     size_t extent = m->block_size;
-    if (hfi_unlikely(at == 0 || extent > HARDENED_MAX || class_index >= HFI_CLASS_GEOMETRIC ||
+    if (hfi_unlikely(at == 0 || class_index >= HFI_CLASS_ALIGNED ||
                      hfi_own_load(m->top) >= hfi_own_load(m->limit))) {
         hfi_domain_free_cold(domain, block);
         return;
@@ -64,7 +64,12 @@ static inline void hardened_free(int domain, void *pointer) {
         return;
     }
     hfi_block_mark_freed(block, extent);
-    hfi_block_fill(block, (extent - HFI_TRAILER) / 8);
+    hfi_block_fill(block, hfi_block_fill_words(extent, 0));
+    if (hfi_unlikely(extent > HFI_HARDENED_DELAY_MAX)) {
+        *hfi_own_load(m->top) = block;
+        hfi_own_step(m->top, 1);
+        return;
+    }
     void **place = &tc->delay[class_index].blocks[hfi_rng_next(&tc->rng) / (UINT64_MAX / HFI_DELAY_SLOTS + 1)];
     void *out = *place;
     hfi_own_store(*place, block);
@@ -81,6 +86,13 @@ static HFI_HOT void free_hardened(void *block) {
     hardened_free(HF_DOMAIN_LIBC, block);
 }
 
+static void free_sized_hardened(void *block, size_t size) {
+    if (hfi_likely(hfi_sized_right(block, size)))
+        free_hardened(block);
+    else
+        hfi_free(NULL, block, HF_DOMAIN_LIBC, size);
+}
+
 static HFI_HOT void *domain_malloc_hardened(int domain, size_t size) {
     return hardened_malloc(domain & 3, size);
 }
@@ -92,6 +104,7 @@ static HFI_HOT void domain_free_hardened(int domain, void *block) {
 void hfi_hot_hardened_start(struct hfi_dispatch *dispatch) {
     dispatch->domain_free = domain_free_hardened;
     dispatch->domain_malloc = domain_malloc_hardened;
+    dispatch->free_sized = free_sized_hardened;
     dispatch->free = free_hardened;
     dispatch->malloc = malloc_hardened;
 }

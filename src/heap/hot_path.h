@@ -46,4 +46,13 @@ static inline size_t hfi_magazine_offset(const void *block) {
     return atomic_load_explicit(&hfi_pagemap_magazine[offset >> HFI_SLICE_SHIFT], memory_order_relaxed);
 }
 
+/* The trailer of a small block says that its payload is `size` bytes long. What else may be wrong
+ * with it, free finds out. */
+static inline bool hfi_sized_right(const void *block, size_t size) {
+    size_t at = hfi_magazine_offset(block);
+    const struct hfi_magazine *m = (const struct hfi_magazine *)((const char *)hfi_tcache_current + at);
+    return at != 0 &&
+           hfi_block_end(hfi_block_trailer(block, m->block_size)) == (uintptr_t)block + size;
+}
+
 #endif

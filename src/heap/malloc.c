@@ -29,8 +29,8 @@ static struct hfi_tcache *cache_of(hf_heap *heap) {
 
 /* --- allocation ----------------------------------------------------------------------------- */
 
-/* True if a block that was free until now holds what it held when it was freed. */
-static bool reusable(hf_heap *heap, const char *block, size_t extent) {
+bool hfi_freed_whole(hf_heap *heap, const void *payload, size_t extent) {
+    const char *block = payload;
     uint64_t pattern = hfi_block_pattern;
     size_t words = 1;
     if (heap->fill) {
@@ -56,7 +56,8 @@ static void *small_take(hf_heap *heap, struct hfi_tcache *tc, unsigned class_ind
     size_t extent = hfi_class_size[class_index];
     for (;;) {
         char *block = tc != NULL ? hfi_tcache_pop(tc, class_index) : hfi_direct_pop(heap, class_index);
-        if (block == NULL || !heap->trailer || hfi_likely(reusable(heap, block, extent))) return block;
+        if (block == NULL || !heap->trailer || hfi_likely(hfi_freed_whole(heap, block, extent)))
+            return block;
         hfi_report_written(heap, block, extent, "malloc");
     }
 }
@@ -157,7 +158,7 @@ void *hfi_alloc(hf_heap *heap, size_t size, size_t alignment, int domain, bool z
 
 void *hfi_alloc_suspect(hf_heap *heap, void *block, unsigned class_index, size_t size, int domain) {
     size_t extent = hfi_class_size[class_index];
-    if (!reusable(heap, block, extent)) {
+    if (!hfi_freed_whole(heap, block, extent)) {
         hfi_report_written(heap, block, extent, "malloc");
         return hfi_alloc(heap, size, 16, domain, false);
     }
@@ -336,6 +337,18 @@ static void *resize(char *block, size_t size, const struct hfi_live *live) {
     return place;
 }
 
+/* hfi_resolve refused it: is it the start of a block that was handed out and not freed? */
+static bool is_damaged(const void *block, const struct hfi_live *live) {
+    if (live->heap == NULL || live->extent == 0 || !live->heap->trailer) return false;
+    if (hfi_block_note_freed(block, live->extent) <= HFI_NOTE_MAX) return false;
+    if (live->owner->kind != HFI_OWNER_SLAB) return true;
+    struct hfi_slab *slab = (struct hfi_slab *)live->owner;
+    hfi_lock_acquire(&slab->pool->lock);
+    bool here = hfi_slab_has(slab, hfi_slab_index(slab, block));
+    hfi_lock_release(&slab->pool->lock);
+    return !here;
+}
+
 void *hfi_realloc(hf_heap *heap, void *pointer, size_t size, int domain) {
     char *block = pointer;
     struct hfi_live live;
@@ -345,8 +358,14 @@ void *hfi_realloc(hf_heap *heap, void *pointer, size_t size, int domain) {
         return NULL;
     }
     if (!hfi_resolve(block, &live)) {
+        /* A live block whose trailer is gone: what can be its content moves to a new one. */
+        char *copy = is_damaged(block, &live) ? hfi_alloc(live.heap, size, 16, domain, false) : NULL;
+        if (copy != NULL) {
+            size_t most = live.extent - HFI_TRAILER;
+            memcpy(copy, block, most < size ? most : size);
+        }
         hfi_diagnose(heap, block, domain, "realloc");
-        return hfi_heap_failed(heap, NULL);
+        return copy != NULL ? copy : hfi_heap_failed(heap, NULL);
     }
     if (!heap->is_default && live.heap != heap) {
         hfi_report_foreign(heap, block, "realloc");

@@ -14,6 +14,8 @@ void hfi_free(hf_heap *only, void *block, int domain, size_t expected_size);
 void *hfi_realloc(hf_heap *heap, void *block, size_t size, int domain);
 size_t hfi_size_of(const void *block);
 
+/* True if a small block that is free still holds what it held when it was freed. */
+bool hfi_freed_whole(hf_heap *heap, const void *block, size_t extent);
 /* Takes a block that a hot path found suspicious on pop; hands out it or another one. */
 void *hfi_alloc_suspect(hf_heap *heap, void *block, unsigned class_index, size_t size, int domain);
 

@@ -77,7 +77,7 @@ struct hfi_magazine_cold {
 };
 
 /* Blocks on their way to reuse (hardened): a ring in which each freed block takes a random place. */
-#define HFI_DELAY_SLOTS 32u
+#define HFI_DELAY_SLOTS 16u
 struct hfi_delay {
     void *blocks[HFI_DELAY_SLOTS];
 };

@@ -16,6 +16,7 @@
 #include "base/report.h"
 #include "heap_state.h"
 #include "large.h"
+#include "malloc.h"
 #include "middle.h"
 #include "pool.h"
 
@@ -67,8 +68,7 @@ static void classify_small(const struct hfi_slab *slab, uint32_t index, struct f
             judge_live(out, block, note);
         } else if (freed) {
             if (!here) out->block.state = HF_BLOCK_CACHED;
-            uint64_t head = hfi_load64(block);
-            out->suspect = head != hfi_block_pattern && !(head == 0 && slab->purged);
+            out->suspect = !hfi_freed_whole(slab->pool->heap, block, extent);
         } else {
             out->suspect = true;
         }
