@@ -243,7 +243,6 @@ static void run(const struct way *way) {
 
 int main(int count, char **arguments) {
     enum { WAYS = sizeof ways / sizeof ways[0] };
-    snprintf(folder, sizeof folder, "%s", "");
     if (count == 2) {
         test_begin(60);
         snprintf(folder, sizeof folder, "%s", getenv("HOLDFAST_REPORT_DIR"));
@@ -254,9 +253,12 @@ int main(int count, char **arguments) {
     }
     test_begin(170);
     CHECK(readlink("/proc/self/exe", self_path, sizeof self_path - 1) > 0);
-    snprintf(folder, sizeof folder, "/tmp/holdfast-leave-%d", (int)getpid());
+    char parent[] = "/tmp/holdfast-leave-XXXXXX";
+    CHECK(mkdtemp(parent) == parent);
+    snprintf(folder, sizeof folder, "%s/run", parent);
     CHECK(setenv("HOLDFAST_REPORT_DIR", folder, 1) == 0);
     for (unsigned i = 0; i < WAYS; i++)
         run(&ways[i]);
+    CHECK(rmdir(parent) == 0);
     return 0;
 }
