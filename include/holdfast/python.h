@@ -17,8 +17,8 @@ extern "C" {
 /* Mode, parts with the reason where one is off, arenas, pools, call sites, as one JSON object.
  * Returns the wanted length. Any thread. */
 HF_API size_t hf_python_json(char *buffer, size_t size) __attribute__((weak));
-/* Gives back free memory inside the interpreter's arenas now, whatever its age; the caller holds the
- * GIL. Returns the bytes. What becomes free as whole arenas goes with the next hf_reclaim. */
+/* Gives back free memory inside the interpreter's arenas now, whatever its age; the caller holds
+ * the GIL. Returns the bytes. What becomes free as whole arenas goes with the next hf_reclaim. */
 HF_API uint64_t hf_python_reclaim(void) __attribute__((weak));
 
 #ifdef __cplusplus

@@ -1,11 +1,11 @@
 /* arenas.c - pymalloc's arenas. arenas.h is the contract.
  * Invariants  a slot is in the list `cached` iff CACHED, its bit is set iff COLD;
  *             used + cached + cold = slots made.
- * Threads     `lock` guards everything but slot->state, which is atomic because lookups take no lock;
- *             reservations are append-only and published by their count.
- * Why         CPython maps and unmaps each arena: on churning programs two thirds of all page faults
- *             come from that. Huge pages are asked for only beyond HUGE_FROM, so that small programs
- *             do not grow by a rounding of 2 MiB.
+ * Threads     `lock` guards everything but slot->state, which is atomic because lookups take no
+ *             lock; reservations are append-only and published by their count.
+ * Why         CPython maps and unmaps each arena: on churning programs two thirds of all page
+ *             faults come from that. Huge pages are asked for only beyond HUGE_FROM, so that small
+ *             programs do not grow by a rounding of 2 MiB.
  * Source      PyObjectArenaAllocator, Doc/c-api/memory.rst; measured in docs/design/0002. */
 #include "arenas.h"
 
@@ -23,9 +23,9 @@
 #define RESERVATION_FIRST   ((size_t)64 << 20)
 #define RESERVATION_LARGEST ((size_t)4 << 30)
 #define RESERVATION_COUNT   64
-#define HUGE_FROM           32 /* arenas in use from which on new ranges are advised for huge pages */
-#define WAKE_FROM           2 /* cached arenas from which on the reclaimer is woken                */
-#define CHUNK_SIZE          ((size_t)16384) /* of the interpreter's frame stack, by far the usual one */
+#define HUGE_FROM           32 /* arenas in use from which on new ranges get huge pages */
+#define WAKE_FROM           2  /* cached arenas from which on the reclaimer is woken     */
+#define CHUNK_SIZE          ((size_t)16384) /* of the frame stack, the usual one */
 #define CHUNK_COUNT         16
 
 typedef struct reservation {
@@ -47,7 +47,7 @@ static struct {
 } chunks[CHUNK_COUNT]; /* the first other_cached */
 
 static void state_set(hfi_arena_slot *slot, hfi_slot_state state) {
-    /* relaxed: readers without the lock hold the arena, so they wrote or saw the value themselves. */
+    /* relaxed: readers without the lock hold the arena, so they saw the value written. */
     atomic_store_explicit(&slot->state, state, memory_order_relaxed);
 }
 

@@ -1,4 +1,4 @@
-/* arenas.h - pymalloc's arenas: 1 MiB each, cut from large reservations, cached when they are freed.
+/* arenas.h - pymalloc's arenas: 1 MiB each, cut from large reservations, cached when freed.
  *
  *   reservation (64 MiB, then twice as much each)  | arena | arena | arena | ... not committed |
  *   slot: FRESH -> USED -> CACHED (with memory) -> COLD (without) -> USED ...

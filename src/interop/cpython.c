@@ -1,8 +1,9 @@
-/* cpython.c - finds the interpreter and puts the parts to work. cpython.h and python_api.h are the contracts.
+/* cpython.c - finds the interpreter, puts the parts to work. Contracts: cpython.h, python_api.h.
  * Invariants  hfi_python and `ranges` are written once, before Py_Initialize.
  * Threads     start runs in the constructor; the hook on the reclaimer.
  * Why         everything by dlsym: one library serves every interpreter, and programs without one.
- *             An interpreter that is loaded later (dlopen) is not served: its memory began elsewhere.
+ *             An interpreter that is loaded later (dlopen) is not served: its memory began
+ *             elsewhere.
  * Talks to    every file of this folder, heap/hooks.h, base/format.h. */
 #define _GNU_SOURCE
 #include "cpython.h"

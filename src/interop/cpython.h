@@ -1,6 +1,6 @@
 /* cpython.h - CPython served by the heap: what the preload library calls.
  *
- *   constructor --> hfi_python_start --> arenas | domains, frames, trim     by the option python_allocator
+ *   constructor --> hfi_python_start --> arenas | domains, frames, trim
  *
  * Invariants  the interpreter is found by dlsym, never linked; without one in the process nothing
  *             here does anything. What was installed is never taken out again: CPython keeps blocks

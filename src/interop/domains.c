@@ -1,5 +1,6 @@
 /* domains.c - CPython's three allocator domains on the heap. domains.h is the contract.
- * Invariants  a request for no bytes is one for one byte, as PyMem_Malloc promises a unique pointer.
+ * Invariants  a request for no bytes is one for one byte, as PyMem_Malloc promises a unique
+ *             pointer.
  * Threads     no state.
  * Why         PYTHONMALLOC and -X dev replace or wrap the allocators while Python starts, after us:
  *             blocks of the first moments would be freed by other functions than allocated them.

@@ -1,11 +1,12 @@
 /* frame_layout.h - where the interpreter keeps the running frames of a thread.
  *
- *   thread state -> [cframe ->] current frame -> previous -> ... ;  frame -> code -> file, name, lines
+ *   thread state -> [cframe ->] frame -> previous -> ...;  frame -> code -> file, name, lines
  *
- * Invariants  offsets in bytes. 3.13 publishes them itself (_Py_DebugOffsets, for debuggers); 3.11 and
- *             3.12 did not change them from their first release on.
+ * Invariants  offsets in bytes. 3.13 publishes them itself (_Py_DebugOffsets, for debuggers); 3.11
+ *             and 3.12 did not change them from their first release on.
  * Threads     written once, before Py_Initialize.
- * Source      Include/internal/pycore_frame.h, pycore_runtime.h, cpython/code.h, cpython/pystate.h. */
+ * Source      Include/internal/pycore_frame.h, pycore_runtime.h, cpython/code.h, cpython/pystate.h.
+ *             */
 #ifndef HFI_FRAME_LAYOUT_H
 #define HFI_FRAME_LAYOUT_H
 

@@ -1,7 +1,7 @@
 /* frames.c - the Python call stack of the calling thread. frames.h is the contract.
  * Invariants  words handed out are numbers of lines.c, never addresses.
- * Threads     no state but counters. In 3.11 the current thread state is one word for the process; a
- *             thread that does not run Python compares it with its own and answers 0.
+ * Threads     no state but counters. In 3.11 the current thread state is one word for the process;
+ *             a thread that does not run Python compares it with its own and answers 0.
  * Why         the public calls (PyThreadState_GetFrame) make objects, so they cannot run inside
  *             malloc; a direct walk costs less than half, besides.
  * Source      location table: Objects/locations.md of CPython; frame owners: pycore_frame.h. */

@@ -1,9 +1,10 @@
 /* gil.c - keeps the interpreter still for a moment. gil.h is the contract.
  * Invariants  `found` changes once, from NULL to a structure inside _PyRuntime, which is static.
- * Threads     `found` is published with release; the structure's own fields are read under its mutex,
- *             the one glance before it decides nothing but whether to try.
- * Why         PyGILState_Ensure would do the same with a thread state, and end the calling thread at
- *             finalisation; a pending call runs on the main thread only, which may sleep for hours. */
+ * Threads     `found` is published with release; the structure's own fields are read under its
+ *             mutex, the one glance before it decides nothing but whether to try.
+ * Why         PyGILState_Ensure would do the same with a thread state, and end the calling thread
+ *             at finalisation; a pending call runs on the main thread only, which may sleep for
+ *             hours. */
 #include "gil.h"
 
 #include <pthread.h>
@@ -57,7 +58,7 @@ bool hfi_gil_try(void) {
     if (gil == NULL || !hfi_python.is_initialized()) return false;
     if (atomic_load_explicit(&gil->locked, memory_order_relaxed) != 0) return false;
     if (pthread_mutex_trylock(&gil->mutex) != 0) return false;
-    /* Asked again: an interpreter that ends, ends with the GIL held, so from here on it is alive. */
+    /* Asked again: an interpreter ends with the GIL held, so from here on it is alive. */
     if (atomic_load_explicit(&gil->locked, memory_order_relaxed) == 0 &&
         hfi_python.is_initialized()) {
         return true;

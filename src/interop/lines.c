@@ -1,7 +1,7 @@
 /* lines.c - lines of Python code, remembered for good. lines.h is the contract.
- * Invariants  records are append-only in chunks that never move; `count` is published after a record
- *             is complete. The index maps keys to numbers, half empty at most, and may be thrown
- *             away and made anew from the records.
+ * Invariants  records are append-only in chunks that never move; `count` is published after a
+ *             record is complete. The index maps keys to numbers, half empty at most, and may be
+ *             thrown away and made anew from the records.
  * Threads     `busy` is tried, never waited for: the caller may be anywhere inside malloc.
  * Why         text is copied when a line is first seen, because nothing tells us when code dies. */
 #include "lines.h"

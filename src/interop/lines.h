@@ -2,11 +2,11 @@
  *
  *   (code object, instruction) -> number -> "file:line in function"
  *
- * Invariants  a number, once given, renders the same text for ever, also after the code died. What is
- *             stored is text and line; the code object's address is only a key, believed together
- *             with the addresses of its file name, name and line table and its first line.
- * Threads     intern is called by threads that hold a GIL and gives up rather than wait for another;
- *             rendering takes no lock.
+ * Invariants  a number, once given, renders the same text for ever, also after the code died. What
+ *             is stored is text and line; the code object's address is only a key, believed
+ *             together with the addresses of its file name, name and line table and its first line.
+ * Threads     intern is called by threads that hold a GIL and gives up rather than wait for
+ *             another; rendering takes no lock.
  * Fails with  0: no memory, or too many lines (HFI_LINES_MOST).
  * Talks to    os.   Called by frames.c. */
 #ifndef HFI_LINES_H

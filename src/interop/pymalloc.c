@@ -1,6 +1,6 @@
 /* pymalloc.c - CPython's small-object allocator, as it lies in memory. pymalloc.h is the contract.
- * Invariants  hf_usable_size is asked before a word of the program is followed as a pointer, so that
- *             no guess can fault; tables come from PyMem_RawRealloc, which is our malloc.
+ * Invariants  hf_usable_size is asked before a word of the program is followed as a pointer, so
+ *             that no guess can fault; tables come from PyMem_RawRealloc, which is our malloc.
  * Threads     no state.
  * Why         the variables are static and stripped builds have no symbols; a search that demands
  *             complete agreement is safer than offsets that are right for one build. */

@@ -1,7 +1,7 @@
 /* pymalloc.h - CPython's small-object allocator, as it lies in memory.
  *
  *   arena objects [0..count)  -->  arena of 1 MiB = 64 pools of 16 KiB  -->  header | blocks
- *   usable --> arena object with fewest free pools <--> ... <--> most       last[n]: last one with n
+ *   usable --> arena object with fewest free pools <--> ... <--> most   last[n]: last with n
  *
  * Invariants  the tables are found by value, not by name: `arenas` is the one word in the program's
  *             data that points to a table in which every arena we handed out is at the index its

@@ -1,10 +1,10 @@
 /* python_api.h - the interpreter of this process: what was found of it, and which parts serve it.
  *
- * Invariants  written by hfi_python_start before Py_Initialize, but for the state of the parts, which
- *             goes from off to on or from on to off with a reason, each at most a few times.
+ * Invariants  written by hfi_python_start before Py_Initialize, but for the state of the parts,
+ *             which goes from off to on or from on to off with a reason, each at most a few times.
  * Threads     functions are fixed after start; parts are words of their own, read by anybody.
- * Source      Include/cpython of CPython 3.11, 3.12, 3.13; structures are copied by layout, no header
- *             of Python is needed to build. */
+ * Source      Include/cpython of CPython 3.11, 3.12, 3.13; structures are copied by layout, no
+ *             header of Python is needed to build. */
 #ifndef HFI_PYTHON_API_H
 #define HFI_PYTHON_API_H
 
@@ -69,7 +69,7 @@ static inline bool hfi_python_thread_runs(void) {
     if (!hfi_python.is_initialized()) return false;
     void *current = hfi_python.thread_current();
     if (current == NULL) return false;
-    /* Up to 3.11 `current` is one word for the whole process; from 3.12 on it is the thread's own. */
+    /* Up to 3.11 `current` is one word for the process; from 3.12 on it is the thread's own. */
     return hfi_python.version >= HFI_PYTHON_3_12 || current == hfi_python.thread_own();
 }
 

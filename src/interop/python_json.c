@@ -1,6 +1,7 @@
 /* python_json.c - what the interpreter is served with, as JSON.
- * Invariants  pools are counted by their headers while the interpreter may run: each figure was true
- *             for its pool when it was read. Reading a pool that was never used costs no memory.
+ * Invariants  pools are counted by their headers while the interpreter may run: each figure was
+ *             true for its pool when it was read. Reading a pool that was never used costs no
+ *             memory.
  * Threads     any; takes the arenas' lock for a moment.
  * Talks to    every part.   Called by the exit report, and by hf_python_json. */
 #include <holdfast/options.h>

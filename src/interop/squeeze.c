@@ -1,13 +1,14 @@
-/* squeeze.c - gives back the pages of one pool in use that hold no live block. squeeze.h is the contract.
+/* squeeze.c - gives back pages of a pool in use that hold no live block. Contract: squeeze.h.
  *
- *   before  | header  L f f | f f f f | f f L f | f f - - |     L live, f free and on the list, - never used
- *   after   | header  L f f | (gone)  | f f L   | (gone)  |     what lies behind the last L counts as never
- *                                     next_offset ^             used; the gap is out of reach until the pool
- *                                                               is empty and starts anew
+ *   before  | header  L f f | f f f f | f f L f | f f - - |   L live, f free, listed, - never used
+ *   after   | header  L f f | (gone)  | f f L   | (gone)  |
+ *                                     next_offset ^
+ *   What lies behind the last L counts as never used; the gap is out of reach until the pool is
+ *   empty and starts anew.
  *
- * Invariants  the live blocks are known only if blocks below next_offset, less the list, are as many
- *             as the pool counts: a pool with a gap fails that and is left alone. A pool in use
- *             keeps at least one block on its list, as pymalloc expects.
+ * Invariants  the live blocks are known only if blocks below next_offset, less the list, are as
+ *             many as the pool counts: a pool with a gap fails that and is left alone. A pool in
+ *             use keeps at least one block on its list, as pymalloc expects.
  * Threads     the interpreter is still.
  * Talks to    os.   Called by trim.c. */
 #include "squeeze.h"

@@ -5,12 +5,13 @@
  *   parked pools on top of the arena become "never taken" again; the others stay parked until the
  *   arena is free, which happens sooner: total_pools no longer counts them.
  *
- * Invariants  free_pools, total_pools, free_list, next_pool, the slot's parked bits and the usable list
- *             agree whenever the interpreter may run. An arena without live pools is never parked
- *             away: pymalloc could not free it any more.
- * Threads     `trim_lock` keeps passes apart. Under it the interpreter is still, or its GIL is ours.
- * Why         parking, not just emptying: a free pool that stays listed keeps its header, so 4 of its
- *             16 KiB; after a load spike that alone was 15 of 47 MB (docs/design/0002).
+ * Invariants  free_pools, total_pools, free_list, next_pool, the slot's parked bits and the usable
+ *             list agree whenever the interpreter may run. An arena without live pools is never
+ *             parked away: pymalloc could not free it any more.
+ * Threads     `trim_lock` keeps passes apart. Under it the interpreter is still, or its GIL is
+ *             ours.
+ * Why         parking, not just emptying: a free pool that stays listed keeps its header, so 4 of
+ *             its 16 KiB; after a load spike that alone was 15 of 47 MB (docs/design/0002).
  * Talks to    gil.h, pymalloc.h, squeeze.h, arenas.h, os, heap/hooks.h.   Called by cpython.c. */
 #include "trim.h"
 

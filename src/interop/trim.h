@@ -2,8 +2,8 @@
  *
  *   reclaimer --> hfi_trim_tick --> [GIL free?] --> pymalloc's own lists, edited --> madvise
  *
- * Invariants  pymalloc's structures are changed only while no thread can run Python code, only after
- *             everything about them was checked, and are consistent whenever that ends.
+ * Invariants  pymalloc's structures are changed only while no thread can run Python code, only
+ *             after everything about them was checked, and are consistent whenever that ends.
  * Threads     ticks come from the reclaimer; `now` from a thread that holds the GIL. One at a time,
  *             the others are turned away.
  * Fails with  nothing: on the first surprise the part goes off for good and says why. */
@@ -25,7 +25,7 @@ typedef struct hfi_trim_figures {
 void hfi_trim_start(void);
 /* Called by arenas.c on the thread that grew, with its GIL held. */
 void hfi_trim_note_growth(void);
-/* One pass of bounded length. Returns the bytes; *left_out is true if another pass may find more. */
+/* One pass of bounded length. Returns the bytes; *left_out: another pass may find more. */
 uint64_t hfi_trim_tick(uint64_t now_ns, bool force, bool *left_out);
 /* Everything, at once; the caller holds the GIL. */
 uint64_t hfi_trim_now(void);

@@ -1,4 +1,4 @@
-"""How the tests of the CPython interop start interpreters under the library, and what they get back."""
+"""How the interop tests start interpreters under the library, and what they get back."""
 
 from __future__ import annotations
 

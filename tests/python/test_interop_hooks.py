@@ -1,8 +1,8 @@
 """Others that replace or wrap CPython's allocators live with us, in every order.
 
-Method: the orders that abort a late PyMem_SetAllocator (docs/design/0002) are run under the library in
-both modes; the program must end well, its data intact. What plain Python does not survive, a late
-PyMem_SetupDebugHooks, must end as it does there.
+Method: the orders that abort a late PyMem_SetAllocator (docs/design/0002) are run under the library
+in both modes; the program must end well, its data intact. What plain Python does not survive, a
+late PyMem_SetupDebugHooks, must end as it does there.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ def test_hook_around_work_keeps_contents(python: Interpreter, mode: str, middle:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("arguments", [("-X", "tracemalloc=3"), ("-X", "dev"), ("-X", "importtime")])
+@pytest.mark.parametrize(
+    "arguments", [("-X", "tracemalloc=3"), ("-X", "dev"), ("-X", "importtime")]
+)
 def test_interpreter_option_keeps_contents(
     python: Interpreter, mode: str, arguments: tuple[str, ...]
 ) -> None:
@@ -111,7 +113,9 @@ def test_interpreter_option_keeps_contents(
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("setting", ["debug", "malloc", "malloc_debug", "pymalloc", "pymalloc_debug"])
+@pytest.mark.parametrize(
+    "setting", ["debug", "malloc", "malloc_debug", "pymalloc", "pymalloc_debug"]
+)
 def test_pythonmalloc_keeps_contents(python: Interpreter, mode: str, setting: str) -> None:
     code = WORK + TRACE_START_STOP + CHECK
     assert python.ok("-c", code, mode=mode, PYTHONMALLOC=setting).out == "ok\n"

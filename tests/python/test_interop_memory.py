@@ -84,12 +84,11 @@ def test_trim_is_verified_by_arenas_and_works(python: Interpreter) -> None:
     assert result.python["pools"]["bytes_returned"] > 30 << 20
 
 
-@pytest.mark.parametrize("decay_ms", ["0", "2", "60"])
-@pytest.mark.parametrize("seed", [1, 2])
-def test_spikes_keep_contents_of_survivors(python: Interpreter, decay_ms: str, seed: int) -> None:
+@pytest.mark.parametrize(("decay_ms", "seed"), [("0", "1"), ("2", "2"), ("60", "3")])
+def test_spikes_keep_contents_of_survivors(python: Interpreter, decay_ms: str, seed: str) -> None:
     spikes = PROGRAMS / "trim_spikes.py"
-    expected = python.ok(spikes, str(seed), "12", "4", mode=None).out
-    result = python.ok(spikes, str(seed), "12", "4", HOLDFAST_DECAY_MS=decay_ms)
+    expected = python.ok(spikes, seed, "8", "4", mode=None).out
+    result = python.ok(spikes, seed, "8", "4", HOLDFAST_DECAY_MS=decay_ms)
     assert result.out == expected
     assert expected.startswith("ok ")
     assert result.part("trim")["on"], result.part("trim")

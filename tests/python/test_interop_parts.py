@@ -1,4 +1,4 @@
-"""Which parts serve an interpreter, and why one does not: asked for by option, version, environment.
+"""Which parts serve an interpreter, and why one does not: by option, version, environment.
 
 Method: a tiny program under each setting; the exit report says which parts were on.
 """

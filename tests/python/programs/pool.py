@@ -1,4 +1,4 @@
-"""A pool of four processes by the start method of argv[1]; prints "ok" and the sum of their work."""
+"""A pool of four processes, started by the method argv[1]; prints "ok" and the sum of work."""
 
 import multiprocessing
 import sys
