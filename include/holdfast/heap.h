@@ -26,7 +26,8 @@ typedef struct hf_heap hf_heap;
 HF_API hf_heap *hf_heap_default(void);
 /* A new heap. `options` NULL is the defaults; `name` (may be NULL, copied, 31 bytes) is for reports;
  * `node` is the NUMA node its memory is placed on, -1 for the node of the asking thread. */
-HF_API hf_status hf_heap_create(const hf_options *options, const char *name, int node, hf_heap **heap_out);
+HF_API hf_status hf_heap_create(const hf_options *options, const char *name, int node,
+                                hf_heap **heap_out);
 /* Frees every block and the heap. HF_E_INVALID for the default heap or a pointer that is no heap. */
 HF_API hf_status hf_heap_destroy(hf_heap *heap);
 HF_API uint64_t hf_heap_id(const hf_heap *heap);
@@ -61,7 +62,8 @@ HF_API void hf_domain_free(int domain, void *block);
 
 HF_API hf_status hf_heap_stats(hf_heap *heap, hf_stats *stats_out);
 /* Fills at most `capacity`; *count_out is the number of size classes. */
-HF_API hf_status hf_heap_class_stats(hf_heap *heap, hf_class_stats *classes_out, size_t capacity, size_t *count_out);
+HF_API hf_status hf_heap_class_stats(hf_heap *heap, hf_class_stats *classes_out, size_t capacity,
+                                     size_t *count_out);
 /* Walks every block and verifies it; damage is reported. HF_E_CORRUPT if any was found, with the
  * number in *found_out (may be NULL). */
 HF_API hf_status hf_heap_check(hf_heap *heap, size_t *found_out);
@@ -76,7 +78,8 @@ HF_API void hf_thread_flush(void);
 typedef void (*hf_limit_callback)(hf_heap *heap, uint64_t bytes_mapped, void *context);
 /* Changes limits at run time; 0 is none. The callback runs without locks on the thread that crossed
  * the soft limit, once per crossing. */
-HF_API hf_status hf_heap_limit(hf_heap *heap, uint64_t hard, uint64_t soft, hf_limit_callback callback, void *context);
+HF_API hf_status hf_heap_limit(hf_heap *heap, uint64_t hard, uint64_t soft,
+                               hf_limit_callback callback, void *context);
 /* What happens after a report, for the whole process. */
 HF_API hf_status hf_policy_set(hf_policy policy);
 

@@ -30,31 +30,31 @@ typedef enum hf_domain {
     HF_DOMAIN_PY_OBJ = 3, /* PyObject_* */
 } hf_domain;
 
-#define HF_REPORT_BYTES 32  /* of damaged memory quoted in a report */
-#define HF_SITE_TEXT 1024   /* longest rendered call site           */
+#define HF_REPORT_BYTES 32   /* of damaged memory quoted in a report */
+#define HF_SITE_TEXT    1024 /* longest rendered call site           */
 
 typedef struct hf_report {
-    uint32_t struct_size;      /* sizeof(hf_report) of the library that filled it    */
+    uint32_t struct_size; /* sizeof(hf_report) of the library that filled it    */
     hf_report_kind kind;
-    uint64_t time_ns;          /* CLOCK_REALTIME                                      */
-    uint64_t thread_id;        /* kernel thread id that noticed                       */
-    const char *found_by;      /* "free", "realloc", "malloc", "check", "exit", ...  */
-    const void *address;       /* the pointer the program gave, or the block's start  */
-    const void *block;         /* start of the block concerned; NULL if there is none */
-    size_t block_size;         /* bytes the program asked for; 0 if unknown           */
-    size_t class_size;         /* bytes the block occupies                            */
-    ptrdiff_t damage_offset;   /* first overwritten byte, from `block` [bytes]        */
-    size_t damage_length;      /* overwritten bytes seen                              */
-    uint64_t expected;         /* first 8 bytes that should have been there           */
-    uint64_t found;            /* first 8 bytes that were there                       */
-    uint8_t bytes[HF_REPORT_BYTES]; /* what was written, from damage_offset           */
-    uint32_t bytes_count;      /* how many of `bytes` are valid                       */
-    hf_domain domain;          /* of the allocation                                   */
-    hf_domain freed_as;        /* of the free, for DOMAIN_MISMATCH                    */
-    size_t given_size;         /* for SIZE_MISMATCH: what the caller said             */
-    const char *owner;         /* "small", "middle", "large", name of a heap          */
-    uint64_t heap_id;          /* id of the heap, 0 if none                           */
-    char site_noticed[HF_SITE_TEXT];   /* call stack, outermost first; "" if unknown */
+    uint64_t time_ns;                /* CLOCK_REALTIME                                      */
+    uint64_t thread_id;              /* kernel thread id that noticed                       */
+    const char *found_by;            /* "free", "realloc", "malloc", "check", "exit", ...  */
+    const void *address;             /* the pointer the program gave, or the block's start  */
+    const void *block;               /* start of the block concerned; NULL if there is none */
+    size_t block_size;               /* bytes the program asked for; 0 if unknown           */
+    size_t class_size;               /* bytes the block occupies                            */
+    ptrdiff_t damage_offset;         /* first overwritten byte, from `block` [bytes]        */
+    size_t damage_length;            /* overwritten bytes seen                              */
+    uint64_t expected;               /* first 8 bytes that should have been there           */
+    uint64_t found;                  /* first 8 bytes that were there                       */
+    uint8_t bytes[HF_REPORT_BYTES];  /* what was written, from damage_offset           */
+    uint32_t bytes_count;            /* how many of `bytes` are valid                       */
+    hf_domain domain;                /* of the allocation                                   */
+    hf_domain freed_as;              /* of the free, for DOMAIN_MISMATCH                    */
+    size_t given_size;               /* for SIZE_MISMATCH: what the caller said             */
+    const char *owner;               /* "small", "middle", "large", name of a heap          */
+    uint64_t heap_id;                /* id of the heap, 0 if none                           */
+    char site_noticed[HF_SITE_TEXT]; /* call stack, outermost first; "" if unknown */
     char site_allocated[HF_SITE_TEXT];
     char site_freed[HF_SITE_TEXT];
 } hf_report;

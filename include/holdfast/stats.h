@@ -22,15 +22,15 @@ typedef struct hf_stats {
 } hf_stats;
 
 typedef struct hf_class_stats {
-    uint32_t size;        /* bytes of one block, trailer included       */
-    uint32_t alignment;   /* of every block [bytes]                     */
-    uint64_t allocs;      /* so far                                     */
-    uint64_t blocks;      /* live                                       */
-    uint64_t cached;      /* free, held by threads and depots [blocks]  */
-    uint64_t free;        /* free, in slabs [blocks]                    */
-    uint64_t slabs;       /* runs of this class                         */
-    uint64_t misses;      /* of thread caches                           */
-    uint64_t lock_waits;  /* for this class's pool lock                 */
+    uint32_t size;       /* bytes of one block, trailer included       */
+    uint32_t alignment;  /* of every block [bytes]                     */
+    uint64_t allocs;     /* so far                                     */
+    uint64_t blocks;     /* live                                       */
+    uint64_t cached;     /* free, held by threads and depots [blocks]  */
+    uint64_t free;       /* free, in slabs [blocks]                    */
+    uint64_t slabs;      /* runs of this class                         */
+    uint64_t misses;     /* of thread caches                           */
+    uint64_t lock_waits; /* for this class's pool lock                 */
 } hf_class_stats;
 
 /* JSON of a snapshot with ratios (hit rate, fragmentation); returns the wanted length. */

@@ -13,17 +13,22 @@
 extern "C" {
 #endif
 
-typedef enum hf_block_state { HF_BLOCK_LIVE, HF_BLOCK_CACHED, HF_BLOCK_FREE, HF_BLOCK_QUARANTINED } hf_block_state;
+typedef enum hf_block_state {
+    HF_BLOCK_LIVE,
+    HF_BLOCK_CACHED,
+    HF_BLOCK_FREE,
+    HF_BLOCK_QUARANTINED
+} hf_block_state;
 typedef enum hf_tier { HF_TIER_SMALL, HF_TIER_MIDDLE, HF_TIER_LARGE } hf_tier;
 
 typedef struct hf_view_block {
-    const void *address;     /* what the program holds                        */
-    size_t size;             /* bytes asked for; class_size in profile `fast` */
-    size_t class_size;       /* bytes occupied                                */
+    const void *address; /* what the program holds                        */
+    size_t size;         /* bytes asked for; class_size in profile `fast` */
+    size_t class_size;   /* bytes occupied                                */
     hf_block_state state;
     hf_tier tier;
-    int domain;              /* hf_domain                                     */
-    uint64_t owner;          /* number of the slab, pool or mapping           */
+    int domain;     /* hf_domain                                     */
+    uint64_t owner; /* number of the slab, pool or mapping           */
 } hf_view_block;
 
 typedef int (*hf_visitor)(const hf_view_block *block, void *context);

@@ -15,12 +15,12 @@ enum {
     HFI_CLASS_COUNT
 };
 
-#define HFI_CLASS_NONE 0u
-#define HFI_LINEAR_MAX ((size_t)1024)    /* largest block whose class is size / 16       */
-#define HFI_SMALL_MAX ((size_t)32784)    /* largest block of the small tier [bytes]      */
-#define HFI_ALIGNED_MAX ((size_t)32768)  /* largest alignment the small tier serves      */
+#define HFI_CLASS_NONE      0u
+#define HFI_LINEAR_MAX      ((size_t)1024)  /* largest block whose class is size / 16       */
+#define HFI_SMALL_MAX       ((size_t)32784) /* largest block of the small tier [bytes]      */
+#define HFI_ALIGNED_MAX     ((size_t)32768) /* largest alignment the small tier serves      */
 #define HFI_CLASS_GEOMETRIC 65u
-#define HFI_CLASS_ALIGNED 105u
+#define HFI_CLASS_ALIGNED   105u
 
 _Static_assert(HFI_CLASS_1024_16 == 64 && HFI_CLASS_32784_16 == HFI_CLASS_ALIGNED - 1,
                "the families stand where the arithmetic below expects them");

@@ -16,6 +16,7 @@ void hfi_block_secret_start(void) {
     hfi_os_random(bytes, sizeof bytes);
     /* One byte out of each sixteenth of 0x80..0xfe, so all differ: a shifted pattern is noticed. */
     uint64_t pattern = 0;
-    for (unsigned i = 0; i < 8; i++) pattern |= (uint64_t)(0x80u + 16 * i + bytes[i] % 15) << (8 * i);
+    for (unsigned i = 0; i < 8; i++)
+        pattern |= (uint64_t)(0x80u + 16 * i + bytes[i] % 15) << (8 * i);
     hfi_block_pattern = pattern;
 }

@@ -26,18 +26,18 @@
 
 #include "base/visibility.h"
 
-#define HFI_TRAILER ((size_t)8)
+#define HFI_TRAILER   ((size_t)8)
 #define HFI_SITE_WORD ((size_t)8)
-#define HFI_FILL_MAX ((size_t)256) /* of a freed block, hardened: bytes filled and checked */
+#define HFI_FILL_MAX  ((size_t)256) /* of a freed block, hardened: bytes filled and checked */
 
-#define HFI_SLACK_MAX 0x1fffu
+#define HFI_SLACK_MAX    0x1fffu
 #define HFI_DOMAIN_SHIFT 13
-#define HFI_NOTE_SITE 0x8000u
-#define HFI_NOTE_MAX 0xffffu
+#define HFI_NOTE_SITE    0x8000u
+#define HFI_NOTE_MAX     0xffffu
 
 #define HFI_BLOCK_MULTIPLIER UINT64_C(0x9E3779B97F4A7C15)
-#define HFI_BLOCK_INVERSE UINT64_C(0xF1DE83E19937733D)
-_Static_assert(HFI_BLOCK_MULTIPLIER * HFI_BLOCK_INVERSE == 1, "the product can be undone");
+#define HFI_BLOCK_INVERSE    UINT64_C(0xF1DE83E19937733D)
+_Static_assert(HFI_BLOCK_MULTIPLIER *HFI_BLOCK_INVERSE == 1, "the product can be undone");
 
 /* Drawn once at start. The pattern's bytes are all different and all >= 0x80: text and zeroes, what
  * programs overflow with, never look like it. Four words of their own and not a structure: then
@@ -92,7 +92,8 @@ static inline uint64_t hfi_block_note_freed(const void *payload, size_t extent) 
 
 /* The trailer of a live block with this note. */
 static inline uint64_t hfi_block_word(const void *payload, size_t extent, uint64_t note) {
-    return ((uintptr_t)payload + extent - HFI_TRAILER - note + hfi_block_secret) * hfi_block_multiplier;
+    return ((uintptr_t)payload + extent - HFI_TRAILER - note + hfi_block_secret) *
+           hfi_block_multiplier;
 }
 
 /* Makes the block live: writes pattern and trailer. `note` carries slack, domain and site flag;
@@ -115,7 +116,8 @@ static inline size_t hfi_block_fill_words(size_t extent, uint64_t note) {
 
 static inline void hfi_block_fill(void *payload, size_t words) {
     uint64_t pattern = hfi_block_pattern;
-    for (size_t i = 0; i < words; i++) hfi_store64((char *)payload + 8 * i, pattern);
+    for (size_t i = 0; i < words; i++)
+        hfi_store64((char *)payload + 8 * i, pattern);
 }
 
 /* Makes memory look like a block that was freed: pattern at the start (or all over), freed trailer. */

@@ -18,21 +18,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HFI_FIT_NONE UINT32_MAX
+#define HFI_FIT_NONE      UINT32_MAX
 #define HFI_FIT_UNITS_MAX 65535u
 
 enum hfi_fit_order { HFI_FIT_ORDER_FIRST, HFI_FIT_ORDER_NEXT, HFI_FIT_ORDER_BEST };
 
 struct hfi_fit {
-    uint32_t units;       /* constant                                  */
-    uint32_t order;       /* enum hfi_fit_order; constant              */
+    uint32_t units; /* constant                                  */
+    uint32_t order; /* enum hfi_fit_order; constant              */
     uint32_t free_units;
-    uint32_t largest;     /* no free block is longer                   */
-    uint32_t cursor;      /* next fit: where the last search ended     */
+    uint32_t largest; /* no free block is longer                   */
+    uint32_t cursor;  /* next fit: where the last search ended     */
     uint64_t splits, coalesces;
-    uint16_t *length;     /* [units]                                   */
-    uint64_t *used;       /* bitmap                                    */
-    uint64_t *free;       /* bitmap                                    */
+    uint16_t *length; /* [units]                                   */
+    uint64_t *used;   /* bitmap                                    */
+    uint64_t *free;   /* bitmap                                    */
 };
 
 /* Bytes of the tables for a range of `units`. */

@@ -21,7 +21,8 @@ void hfi_slab_init(struct hfi_slab *slab, char *base, uint16_t slices, uint32_t 
     slab->lead = lead;
     slab->magic = ((UINT64_C(1) << HFI_SLAB_MAGIC_SHIFT) + block_size - 1) / block_size;
     slab->base = base;
-    for (uint32_t i = 0; i < count / 64; i++) slab->free[i] = ~UINT64_C(0);
+    for (uint32_t i = 0; i < count / 64; i++)
+        slab->free[i] = ~UINT64_C(0);
     if (count % 64 != 0) slab->free[count / 64] = (UINT64_C(1) << (count % 64)) - 1;
 }
 
@@ -63,7 +64,8 @@ bool hfi_slab_check(const struct hfi_slab *slab) {
 
 size_t hfi_slab_purge(struct hfi_slab *slab) {
     size_t purged = 0, pages = (size_t)slab->slices * (HFI_SLICE / HFI_PAGE);
-    size_t touched = (size_t)(hfi_slab_block(slab, slab->fresh) - slab->base + HFI_PAGE - 1) / HFI_PAGE;
+    size_t touched =
+        (size_t)(hfi_slab_block(slab, slab->fresh) - slab->base + HFI_PAGE - 1) / HFI_PAGE;
     size_t run = 0; /* pages before `page` that may go */
     if (touched < pages) pages = touched;
     for (size_t page = 0; page <= pages; page++) {
@@ -74,7 +76,8 @@ size_t hfi_slab_purge(struct hfi_slab *slab) {
             uint32_t to = hfi_slab_index(slab, last);
             if (to == UINT32_MAX) to = slab->count - 1;
             if (from == UINT32_MAX) from = slab->count - 1;
-            for (uint32_t i = from; i <= to && free_page; i++) free_page = hfi_slab_has(slab, i);
+            for (uint32_t i = from; i <= to && free_page; i++)
+                free_page = hfi_slab_has(slab, i);
             /* Page 0 holds the lead, whose guard word must stay. */
             if (page == 0 && slab->lead != 0) free_page = false;
         }

@@ -16,31 +16,31 @@
 
 enum hfi_slab_state { HFI_SLAB_EMPTY, HFI_SLAB_PARTIAL, HFI_SLAB_FULL, HFI_SLAB_QUARANTINED };
 
-#define HFI_SLAB_BLOCKS_MAX 4096u
+#define HFI_SLAB_BLOCKS_MAX  4096u
 #define HFI_SLAB_MAGIC_SHIFT 40
 
 struct hfi_pool;
 
 struct hfi_slab {
-    struct hfi_owner owner;      /* kind = HFI_OWNER_SLAB                                */
-    uint8_t state;               /* enum hfi_slab_state; guarded by: pool lock           */
-    uint8_t bin;                 /* which of the pool's lists it is in                   */
-    uint8_t idle;                /* decay ticks spent EMPTY                              */
-    bool purged;                 /* free pages were given back: they read as zero        */
-    uint16_t slices;             /* constant                                             */
-    uint16_t hint;               /* no free bit in a word below                          */
-    uint32_t count;              /* blocks; constant                                     */
-    uint32_t taken;              /* blocks out of the slab                               */
-    uint32_t fresh;              /* blocks from here on were never taken                 */
-    uint32_t block_size;         /* constant                                             */
-    uint32_t lead;               /* bytes before block 0; constant                       */
-    uint64_t magic;              /* ceil(2^40 / block_size); constant                    */
-    char *base;                  /* constant                                             */
-    struct hfi_pool *pool;       /* constant                                             */
+    struct hfi_owner owner;               /* kind = HFI_OWNER_SLAB                                */
+    uint8_t state;                        /* enum hfi_slab_state; guarded by: pool lock           */
+    uint8_t bin;                          /* which of the pool's lists it is in                   */
+    uint8_t idle;                         /* decay ticks spent EMPTY                              */
+    bool purged;                          /* free pages were given back: they read as zero        */
+    uint16_t slices;                      /* constant                                             */
+    uint16_t hint;                        /* no free bit in a word below                          */
+    uint32_t count;                       /* blocks; constant                                     */
+    uint32_t taken;                       /* blocks out of the slab                               */
+    uint32_t fresh;                       /* blocks from here on were never taken                 */
+    uint32_t block_size;                  /* constant                                             */
+    uint32_t lead;                        /* bytes before block 0; constant                       */
+    uint64_t magic;                       /* ceil(2^40 / block_size); constant                    */
+    char *base;                           /* constant                                             */
+    struct hfi_pool *pool;                /* constant                                             */
     struct hfi_slab *next, *prev;         /* list of the pool's bin                      */
     struct hfi_slab *all_next, *all_prev; /* every slab of the pool                      */
-    uint64_t number;             /* for views                                            */
-    uint64_t free[];             /* bitmap                                               */
+    uint64_t number;                      /* for views                                            */
+    uint64_t free[];                      /* bitmap                                               */
 };
 
 static inline size_t hfi_slab_meta_size(uint32_t count) {

@@ -75,7 +75,8 @@ void *hf_domain_malloc(int domain, size_t size) {
 
 void *hf_domain_calloc(int domain, size_t count, size_t size) {
     size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes)) return hfi_heap_failed(&hfi_default_heap, NULL);
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return hfi_heap_failed(&hfi_default_heap, NULL);
     return hfi_alloc(&hfi_default_heap, bytes, 16, domain & 3, true);
 }
 
@@ -111,7 +112,8 @@ const char *hf_version(void) {
     return HF_VERSION_STRING;
 }
 /* The same without a way for another library to come between. */
-extern const char *hfi_version_here(void) __attribute__((alias("hf_version"), visibility("hidden")));
+extern const char *hfi_version_here(void)
+    __attribute__((alias("hf_version"), visibility("hidden")));
 
 int hf_node_count(void) {
     return hfi_start() ? (int)hfi_os_node_count() : 1;

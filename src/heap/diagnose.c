@@ -26,9 +26,6 @@ static void begin(hf_report *report, hf_heap *heap, hf_report_kind kind, const v
     report->found_by = hfi_found_by != NULL ? hfi_found_by : found_by;
     struct hfi_owner *owner = hfi_pagemap_owner(address);
     report->owner = heap == NULL ? "none" : heap->name;
-    /* Of what was given back already only large blocks are remembered. */
-    if (heap != NULL && heap->is_default && owner == NULL && kind == HF_REPORT_DOUBLE_FREE)
-        report->owner = "large";
     if (heap != NULL && heap->is_default && owner != NULL)
         report->owner = owner->kind == HFI_OWNER_SLAB     ? "small"
                         : owner->kind == HFI_OWNER_MIDDLE ? "middle"
@@ -78,8 +75,10 @@ static void describe_damage(hf_report *report, const char *block, size_t offset,
                             const unsigned char *expected, size_t length) {
     const unsigned char *found = (const unsigned char *)block + offset;
     size_t first = 0, last = length;
-    while (first < length && found[first] == expected[first]) first++;
-    while (last > first && found[last - 1] == expected[last - 1]) last--;
+    while (first < length && found[first] == expected[first])
+        first++;
+    while (last > first && found[last - 1] == expected[last - 1])
+        last--;
     report->damage_offset = (ptrdiff_t)(offset + first);
     report->damage_length = last - first;
     size_t words = length - first < 8 ? length - first : 8;
@@ -106,7 +105,8 @@ static unsigned trailer_bytes(const char *block, size_t extent, uint64_t note) {
     uint64_t differs =
         hfi_block_word(block, extent, note) ^ hfi_load64(hfi_block_trailer(block, extent));
     unsigned same = 0;
-    for (unsigned byte = 0; byte < 8; byte++) same += ((differs >> (8 * byte)) & 0xff) == 0;
+    for (unsigned byte = 0; byte < 8; byte++)
+        same += ((differs >> (8 * byte)) & 0xff) == 0;
     return same;
 }
 
@@ -179,6 +179,17 @@ static void report_damaged(hf_heap *heap, const char *block, size_t extent, stru
     emit(heap, &report);
 }
 
+/* A damaged trailer is met by its own block and by the one behind it: the first to see it reports.
+ * Few are remembered; a report more is the worst that can happen. */
+static bool first_to_report(const char *trailer) {
+    static _Atomic(const char *) met[64];
+    _Atomic(const char *) *slot = &met[((uintptr_t)trailer >> 3) % 64];
+    /* relaxed: two threads that meet here at once both report. */
+    if (atomic_load_explicit(slot, memory_order_relaxed) == trailer) return false;
+    atomic_store_explicit(slot, trailer, memory_order_relaxed);
+    return true;
+}
+
 static void report_plain(hf_heap *heap, hf_report_kind kind, const void *address, const void *block,
                          size_t extent, uint64_t note, const char *found_by) {
     hf_report report;
@@ -189,11 +200,21 @@ static void report_plain(hf_heap *heap, hf_report_kind kind, const void *address
 
 /* --- by owner ------------------------------------------------------------------------------- */
 
+/* Nobody's now. Of what was given back already only large blocks are remembered. */
+static void report_nobodys(hf_heap *heap, const void *address, const char *found_by) {
+    hf_report report;
+    bool was = hfi_large_was(heap, address);
+    begin(&report, heap, was ? HF_REPORT_DOUBLE_FREE : HF_REPORT_INVALID_FREE, address, found_by);
+    if (was) report.block = address;
+    if (was && heap->is_default) report.owner = "large";
+    emit(heap, &report);
+}
+
 static void diagnose_small(struct hfi_slab *slab, const char *address, const char *found_by) {
     hf_heap *heap = slab->pool->heap;
     uint32_t index = hfi_slab_index(slab, address);
-    if (index == UINT32_MAX) {
-        report_plain(heap, HF_REPORT_INVALID_FREE, address, NULL, 0, 0, found_by);
+    if (index == UINT32_MAX) { /* before the first block: a large one may have begun here */
+        report_nobodys(heap, address, found_by);
         return;
     }
     const char *block = hfi_slab_block(slab, index);
@@ -203,8 +224,12 @@ static void diagnose_small(struct hfi_slab *slab, const char *address, const cha
     bool never = index >= slab->fresh;
     if (address != block) {
         bool inside = !never && live <= HFI_NOTE_MAX;
-        report_plain(heap, inside || !heap->trailer ? HF_REPORT_INTERIOR_FREE : HF_REPORT_INVALID_FREE,
-                     address, block, extent, inside ? live : HFI_NOTE_MAX + 1, found_by);
+        if (!inside && heap->trailer && hfi_large_was(heap, address))
+            report_nobodys(heap, address, found_by);
+        else
+            report_plain(
+                heap, inside || !heap->trailer ? HF_REPORT_INTERIOR_FREE : HF_REPORT_INVALID_FREE,
+                address, block, extent, inside ? live : HFI_NOTE_MAX + 1, found_by);
     } else if (never) {
         report_plain(heap, HF_REPORT_INVALID_FREE, address, NULL, 0, 0, found_by);
     } else if (!heap->trailer || freed <= HFI_NOTE_MAX || hfi_slab_has(slab, index)) {
@@ -214,7 +239,8 @@ static void diagnose_small(struct hfi_slab *slab, const char *address, const cha
     }
 }
 
-static void diagnose_middle(struct hfi_middle_pool *pool, const char *address, const char *found_by) {
+static void diagnose_middle(struct hfi_middle_pool *pool, const char *address,
+                            const char *found_by) {
     hf_heap *heap = pool->heap;
     void *payload = NULL;
     size_t extent = 0;
@@ -242,15 +268,14 @@ static void diagnose_middle(struct hfi_middle_pool *pool, const char *address, c
         hfi_middle_quarantine(pool);
         emit(heap, &report);
         break;
-    case HFI_MIDDLE_START:
-        report_damaged(heap, payload, extent, &pool->owner, found_by);
-        break;
+    case HFI_MIDDLE_START: report_damaged(heap, payload, extent, &pool->owner, found_by); break;
     }
 }
 
 static void diagnose_large(struct hfi_large *large, const char *address, const char *found_by) {
     hf_heap *heap = large->heap;
-    uint64_t note = heap->trailer ? hfi_block_note(large->payload, large->extent) : HFI_NOTE_MAX + 1;
+    uint64_t note =
+        heap->trailer ? hfi_block_note(large->payload, large->extent) : HFI_NOTE_MAX + 1;
     if (address != large->payload)
         report_plain(heap, HF_REPORT_INTERIOR_FREE, address, large->payload, large->extent, note,
                      found_by);
@@ -262,11 +287,9 @@ void hfi_diagnose(hf_heap *heap, const void *address, int domain, const char *fo
     (void)domain;
     struct hfi_owner *owner = hfi_pagemap_owner(address);
     if (heap == NULL) heap = &hfi_default_heap;
-    if (owner == NULL) {
-        bool was = hfi_large_was(heap, address);
-        report_plain(heap, was ? HF_REPORT_DOUBLE_FREE : HF_REPORT_INVALID_FREE, address,
-                     was ? address : NULL, 0, HFI_NOTE_MAX + 1, found_by);
-    } else if (owner->kind == HFI_OWNER_SLAB)
+    if (owner == NULL)
+        report_nobodys(heap, address, found_by);
+    else if (owner->kind == HFI_OWNER_SLAB)
         diagnose_small((struct hfi_slab *)owner, address, found_by);
     else if (owner->kind == HFI_OWNER_MIDDLE)
         diagnose_middle((struct hfi_middle_pool *)owner, address, found_by);
@@ -286,7 +309,8 @@ static void report_live(hf_heap *heap, hf_report_kind kind, const void *block, c
     }
 }
 
-void hfi_report_domain(hf_heap *heap, const void *block, int domain, int freed_as, const char *found_by) {
+void hfi_report_domain(hf_heap *heap, const void *block, int domain, int freed_as,
+                       const char *found_by) {
     hf_report report;
     report_live(heap, HF_REPORT_DOMAIN_MISMATCH, block, found_by, &report);
     report.domain = (hf_domain)domain;
@@ -320,7 +344,8 @@ void hfi_report_written(hf_heap *heap, const void *block, size_t extent, const c
     size_t words = heap->fill ? hfi_block_fill_words(extent, note <= HFI_NOTE_MAX ? note : 0) : 1;
     const char *at = block;
     size_t first = 0;
-    while (first < words && hfi_load64(at + 8 * first) == hfi_block_pattern) first++;
+    while (first < words && hfi_load64(at + 8 * first) == hfi_block_pattern)
+        first++;
     if (first < words) {
         describe_damage(&report, block, first * 8, (const unsigned char *)&hfi_block_pattern, 8);
     } else { /* the payload is whole, so it was the trailer */
@@ -385,11 +410,13 @@ bool hfi_verify_before(hf_heap *heap, const void *block, size_t extent, const ch
         return true;
     /* The same of a block that fills its extent: hit from the trailer's beginning, not to its end. */
     uint64_t differs = known ? word ^ hfi_block_word(before, extent, note) : 0;
-    if (known && extent - HFI_TRAILER == size && (differs & 0xff) != 0 && differs >> 56 == 0) return true;
+    if (known && extent - HFI_TRAILER == size && (differs & 0xff) != 0 && differs >> 56 == 0)
+        return true;
     hf_report report;
     begin(&report, heap, HF_REPORT_UNDERFLOW, block, found_by);
     uint64_t own = hfi_block_note(block, extent);
-    describe_block(&report, block, extent, own <= HFI_NOTE_MAX ? own : hfi_block_note_freed(block, extent));
+    describe_block(&report, block, extent,
+                   own <= HFI_NOTE_MAX ? own : hfi_block_note_freed(block, extent));
     report.damage_offset = -(ptrdiff_t)HFI_TRAILER;
     report.damage_length = HFI_TRAILER;
     report.found = word;

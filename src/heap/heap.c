@@ -30,7 +30,8 @@ hfi_lock hfi_registry_lock = HFI_LOCK_INIT(HFI_RANK_REGISTRY);
 hf_heap *hfi_heaps;
 struct hfi_thread *hfi_threads;
 
-static _Atomic uint32_t start_state; /* 0 not begun, 1 under way, 2 done, 3 failed */
+static _Atomic uint32_t
+    start_state; /* 0 not begun, or refused: the next call tries again; 1 under way, 2 done */
 static _Atomic uint32_t libc_ready;
 static uint64_t heaps_made = 1;                 /* guarded by: registry lock */
 static uint64_t index_used[HFI_HEAPS_MAX / 64]; /* guarded by: registry lock */
@@ -50,9 +51,10 @@ static bool heap_init(hf_heap *heap) {
     atomic_store(&heap->limit_hard, heap->options.limit);
     atomic_store(&heap->limit_soft, heap->options.limit_soft);
     hfi_lock_init(&heap->caches_lock, HFI_RANK_CACHES);
-    heap->middle = hfi_middle_make(heap);
-    heap->large = hfi_large_make(heap);
-    heap->pools = hfi_pools_make(heap, heap->node_count);
+    /* What an earlier try of the default heap got is still there. */
+    if (heap->middle == NULL) heap->middle = hfi_middle_make(heap);
+    if (heap->large == NULL) heap->large = hfi_large_make(heap);
+    if (heap->pools == NULL) heap->pools = hfi_pools_make(heap, heap->node_count);
     return heap->middle != NULL && heap->large != NULL && heap->pools != NULL;
 }
 
@@ -81,8 +83,8 @@ static void options_read(hf_options *options) {
     if (getauxval(AT_SECURE) != 0)
         hf_options_init(options);
     else
-        hfi_options_from_environment(options, environ != NULL ? environ
-                                                              : environment_early(text, sizeof text, list, 64));
+        hfi_options_from_environment(
+            options, environ != NULL ? environ : environment_early(text, sizeof text, list, 64));
 }
 
 static void lock_any(hfi_lock *lock) HF_NO_THREAD_SAFETY {
@@ -146,14 +148,18 @@ static bool start_once(void) {
     int saved = errno;
     options_read(&heap->options);
     hfi_options_freeze(&heap->options);
-    hfi_os_fail_after(heap->options.fail_os_call);
+    /* Once: a start that is tried again must not be refused again. */
+    static bool armed;
+    if (!armed) hfi_os_fail_after(heap->options.fail_os_call);
+    armed = true;
     hfi_os_numa_start((unsigned)heap->options.nodes);
     hfi_block_secret_start();
     hfi_meta_start(heap->options.profile >= HF_PROFILE_HARDENED);
     hfi_sites_start();
     unsigned shards = hfi_os_cpu_count(), nodes = hfi_os_node_count();
     if (shards < nodes) shards = nodes;
-    bool whole = hfi_segment_start(shards, heap->options.huge_pages != HF_HUGE_NEVER) == 0 && hfi_pagemap_start() == 0 && heap_init(heap);
+    bool whole = hfi_segment_start(shards, heap->options.huge_pages != HF_HUGE_NEVER) == 0 &&
+                 hfi_pagemap_start() == 0 && heap_init(heap);
     if (whole) {
         heap->id = 1;
         index_used[0] = 1;
@@ -167,11 +173,10 @@ static bool start_once(void) {
 bool hfi_start(void) {
     uint32_t state = atomic_load_explicit(&start_state, memory_order_acquire);
     if (hfi_likely(state == 2)) return true;
-    if (state == 3) return false;
     uint32_t none = 0;
     if (atomic_compare_exchange_strong(&start_state, &none, 1)) {
         bool whole = start_once();
-        atomic_store_explicit(&start_state, whole ? 2 : 3, memory_order_release);
+        atomic_store_explicit(&start_state, whole ? 2 : 0, memory_order_release);
         hfi_os_futex_wake(&start_state, INT32_MAX);
         return whole;
     }
@@ -193,7 +198,8 @@ static bool another_copy_serves(void) {
 
 /* Runs when libc is up: before this point nobody forks and no thread ends. */
 __attribute__((constructor)) static void libc_is_ready(void) {
-    if (another_copy_serves() || !hfi_start()) return;
+    if (another_copy_serves()) return;
+    (void)hfi_start();
     hfi_tcache_start();
     (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
     atomic_store(&libc_ready, 1);
@@ -224,8 +230,9 @@ bool hfi_heap_charge(hf_heap *heap, size_t bytes) {
     if (hfi_unlikely(soft != 0 && mapped > soft && mapped - bytes <= soft))
         atomic_store_explicit(&heap->soft_crossed, 1, memory_order_relaxed);
     uint64_t peak = atomic_load_explicit(&heap->mapped_peak, memory_order_relaxed);
-    while (mapped > peak && !atomic_compare_exchange_weak_explicit(
-                                &heap->mapped_peak, &peak, mapped, memory_order_relaxed, memory_order_relaxed)) {
+    while (mapped > peak &&
+           !atomic_compare_exchange_weak_explicit(&heap->mapped_peak, &peak, mapped,
+                                                  memory_order_relaxed, memory_order_relaxed)) {
     }
     return true;
 }
@@ -273,7 +280,8 @@ hf_heap *hf_heap_default(void) {
     return hfi_start() ? &hfi_default_heap : NULL;
 }
 
-hf_status hf_heap_create(const hf_options *options, const char *name, int node, hf_heap **heap_out) {
+hf_status hf_heap_create(const hf_options *options, const char *name, int node,
+                         hf_heap **heap_out) {
     if (heap_out == NULL) return HF_E_INVALID;
     if (!hfi_start()) return HF_E_NO_MEMORY;
     if (node < -1 || node >= (int)hfi_os_node_count()) return HF_E_INVALID;

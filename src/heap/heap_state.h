@@ -8,7 +8,7 @@
 
 extern struct hf_heap hfi_default_heap;
 extern hfi_lock hfi_registry_lock;
-extern hf_heap *hfi_heaps;            /* guarded by: registry lock */
+extern hf_heap *hfi_heaps;             /* guarded by: registry lock */
 extern struct hfi_thread *hfi_threads; /* guarded by: registry lock */
 
 /* Brings the library up; idempotent, callable from any thread, from malloc itself. False if the
@@ -35,7 +35,8 @@ extern __thread const char *hfi_found_by __attribute__((tls_model("initial-exec"
 /* diagnose.c: something is wrong with `address`, which was given to `found_by`. Finds out what,
  * reports once, quarantines what is damaged. `domain` is that of the caller. */
 void hfi_diagnose(hf_heap *heap, const void *address, int domain, const char *found_by);
-void hfi_report_domain(hf_heap *heap, const void *block, int domain, int freed_as, const char *found_by);
+void hfi_report_domain(hf_heap *heap, const void *block, int domain, int freed_as,
+                       const char *found_by);
 void hfi_report_double_free(hf_heap *heap, const void *block, size_t extent, const char *found_by);
 void hfi_report_size(hf_heap *heap, const void *block, size_t given, const char *found_by);
 void hfi_report_foreign(hf_heap *heap, const void *block, const char *found_by);

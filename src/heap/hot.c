@@ -44,7 +44,8 @@ static HFI_HOT void *malloc_fast(size_t size) {
 }
 
 static HFI_HOT void free_fast(void *block) {
-    struct hfi_magazine *m = (struct hfi_magazine *)((char *)hfi_tcache_current + hfi_magazine_offset(block));
+    struct hfi_magazine *m =
+        (struct hfi_magazine *)((char *)hfi_tcache_current + hfi_magazine_offset(block));
     void **top = hfi_own_load(m->top);
     if (hfi_unlikely(top >= hfi_own_load(m->limit))) {
         hfi_free_cold(block);
@@ -61,7 +62,8 @@ static inline void *checked_pop(struct hfi_magazine *m, size_t extent, size_t si
     void **top = hfi_own_load(m->top);
     char *block = top[-1];
     if (hfi_unlikely(block == NULL))
-        return domain == HF_DOMAIN_LIBC ? hfi_malloc_cold(size) : hfi_domain_malloc_cold(domain, size);
+        return domain == HF_DOMAIN_LIBC ? hfi_malloc_cold(size)
+                                        : hfi_domain_malloc_cold(domain, size);
     hfi_own_step(m->top, -1);
     hfi_own_add(m->allocs, 1);
     if (hfi_unlikely(hfi_load64(block) != hfi_block_pattern))
@@ -74,8 +76,8 @@ static inline void *checked_pop(struct hfi_magazine *m, size_t extent, size_t si
 static __attribute__((noinline)) void *checked_wide(int domain, size_t size) {
     if (size > HFI_SMALL_MAX - HFI_TRAILER) return hfi_domain_malloc_cold(domain, size);
     unsigned class_index = hfi_class_of(size + HFI_TRAILER);
-    return checked_pop(&hfi_tcache_current->magazine[class_index], hfi_class_size[class_index], size,
-                       domain);
+    return checked_pop(&hfi_tcache_current->magazine[class_index], hfi_class_size[class_index],
+                       size, domain);
 }
 
 static inline void *checked_malloc(int domain, size_t size) {
@@ -85,7 +87,8 @@ static inline void *checked_malloc(int domain, size_t size) {
 }
 
 /* Slack of less than eight bytes: only part of the pattern is there. */
-static HFI_COLD void free_checked_tight(int domain, void *block, struct hfi_magazine *m, uint64_t slack) {
+static HFI_COLD void free_checked_tight(int domain, void *block, struct hfi_magazine *m,
+                                        uint64_t slack) {
     size_t extent = m->block_size;
     if (slack > 7 || !hfi_block_pattern_whole(hfi_block_trailer(block, extent), slack)) {
         hfi_domain_free_cold(domain, block);
@@ -99,7 +102,8 @@ static HFI_COLD void free_checked_tight(int domain, void *block, struct hfi_maga
 }
 
 static inline void checked_free(int domain, void *block) {
-    struct hfi_magazine *m = (struct hfi_magazine *)((char *)hfi_tcache_current + hfi_magazine_offset(block));
+    struct hfi_magazine *m =
+        (struct hfi_magazine *)((char *)hfi_tcache_current + hfi_magazine_offset(block));
     void **top = hfi_own_load(m->top);
     if (hfi_unlikely(top >= hfi_own_load(m->limit))) {
         hfi_domain_free_cold(domain, block);
@@ -192,11 +196,13 @@ static void first_free(void *block) {
 }
 
 static void *first_calloc(size_t count, size_t size) {
-    return hfi_start() ? hfi_dispatch.calloc(count, size) : hfi_heap_failed(&hfi_default_heap, NULL);
+    return hfi_start() ? hfi_dispatch.calloc(count, size)
+                       : hfi_heap_failed(&hfi_default_heap, NULL);
 }
 
 static void *first_realloc(void *block, size_t size) {
-    return hfi_start() ? hfi_dispatch.realloc(block, size) : hfi_heap_failed(&hfi_default_heap, NULL);
+    return hfi_start() ? hfi_dispatch.realloc(block, size)
+                       : hfi_heap_failed(&hfi_default_heap, NULL);
 }
 
 static void *first_aligned(size_t alignment, size_t size) {

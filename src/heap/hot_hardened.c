@@ -16,12 +16,14 @@
 
 static inline bool filled(const char *block, size_t words) {
     uint64_t pattern = hfi_block_pattern, differs = 0;
-    for (size_t i = 0; i < words; i++) differs |= hfi_load64(block + 8 * i) ^ pattern;
+    for (size_t i = 0; i < words; i++)
+        differs |= hfi_load64(block + 8 * i) ^ pattern;
     return differs == 0;
 }
 
 static inline void *hardened_malloc(int domain, size_t size) {
-    if (hfi_unlikely(size > HFI_SMALL_MAX - HFI_TRAILER)) return hfi_domain_malloc_cold(domain, size);
+    if (hfi_unlikely(size > HFI_SMALL_MAX - HFI_TRAILER))
+        return hfi_domain_malloc_cold(domain, size);
     unsigned class_index = hfi_class_of(size + HFI_TRAILER);
     size_t extent = hfi_class_size[class_index];
     struct hfi_magazine *m = &hfi_tcache_current->magazine[class_index];
@@ -70,7 +72,8 @@ static inline void hardened_free(int domain, void *pointer) {
         hfi_own_step(m->top, 1);
         return;
     }
-    void **place = &tc->delay[class_index].blocks[hfi_rng_next(&tc->rng) / (UINT64_MAX / HFI_DELAY_SLOTS + 1)];
+    void **place =
+        &tc->delay[class_index].blocks[hfi_rng_next(&tc->rng) / (UINT64_MAX / HFI_DELAY_SLOTS + 1)];
     void *out = *place;
     hfi_own_store(*place, block);
     if (hfi_unlikely(out == NULL)) return;

@@ -9,7 +9,7 @@
 #include "malloc.h"
 #include "tcache.h"
 
-#define HFI_HOT __attribute__((hot, aligned(64)))
+#define HFI_HOT  __attribute__((hot, aligned(64)))
 #define HFI_COLD __attribute__((noinline, cold))
 
 static HFI_COLD __attribute__((unused)) void *hfi_malloc_cold(size_t size) {
@@ -20,7 +20,8 @@ static HFI_COLD __attribute__((unused)) void hfi_free_cold(void *block) {
     hfi_free(NULL, block, HF_DOMAIN_LIBC, SIZE_MAX);
 }
 
-static HFI_COLD __attribute__((unused)) void *hfi_suspect_cold(void *block, size_t extent, size_t size, int domain) {
+static HFI_COLD __attribute__((unused)) void *hfi_suspect_cold(void *block, size_t extent,
+                                                               size_t size, int domain) {
     return hfi_alloc_suspect(&hfi_default_heap, block, hfi_class_of(extent), size, domain);
 }
 
@@ -43,14 +44,16 @@ static inline size_t hfi_magazine_offset(const void *block) {
     uintptr_t offset = (uintptr_t)block - hfi_reservation_base;
     if (hfi_unlikely(offset >= hfi_reservation_size)) return 0;
     /* relaxed: the block came with the program's own synchronisation. */
-    return atomic_load_explicit(&hfi_pagemap_magazine[offset >> HFI_SLICE_SHIFT], memory_order_relaxed);
+    return atomic_load_explicit(&hfi_pagemap_magazine[offset >> HFI_SLICE_SHIFT],
+                                memory_order_relaxed);
 }
 
 /* The trailer of a small block says that its payload is `size` bytes long. What else may be wrong
  * with it, free finds out. */
 static inline bool hfi_sized_right(const void *block, size_t size) {
     size_t at = hfi_magazine_offset(block);
-    const struct hfi_magazine *m = (const struct hfi_magazine *)((const char *)hfi_tcache_current + at);
+    const struct hfi_magazine *m =
+        (const struct hfi_magazine *)((const char *)hfi_tcache_current + at);
     return at != 0 &&
            hfi_block_end(hfi_block_trailer(block, m->block_size)) == (uintptr_t)block + size;
 }

@@ -18,14 +18,14 @@
 #include "reclaim.h"
 
 #define HUGE_LEAST ((size_t)4 << 20) /* from here on huge pages pay, as NumPy found */
-#define RECENT 64u                   /* freed payloads remembered, to tell a double free */
+#define RECENT     64u               /* freed payloads remembered, to tell a double free */
 
 struct hfi_large_set {
     hfi_lock lock;
-    struct hfi_large *live;      /* guarded by: lock */
+    struct hfi_large *live;                                   /* guarded by: lock */
     uint64_t made, live_count, live_bytes, quarantined_bytes; /* guarded by: lock */
-    const void *recent[RECENT];  /* guarded by: lock */
-    uint32_t recent_at;          /* guarded by: lock */
+    const void *recent[RECENT];                               /* guarded by: lock */
+    uint32_t recent_at;                                       /* guarded by: lock */
 };
 
 struct hfi_large_set *hfi_large_make(hf_heap *heap) {
@@ -157,7 +157,8 @@ bool hfi_large_was(hf_heap *heap, const void *address) {
     struct hfi_large_set *set = heap->large;
     bool was = false;
     hfi_lock_acquire(&set->lock);
-    for (unsigned i = 0; i < RECENT; i++) was |= address != NULL && set->recent[i] == address;
+    for (unsigned i = 0; i < RECENT; i++)
+        was |= address != NULL && set->recent[i] == address;
     hfi_lock_release(&set->lock);
     return was;
 }

@@ -9,14 +9,14 @@
 #include "types.h"
 
 struct hfi_large {
-    struct hfi_owner owner;  /* kind = HFI_OWNER_LARGE                            */
-    _Atomic bool live;       /* false: quarantined, or on its way to the list     */
-    bool guarded;            /* a guard page right behind the payload             */
+    struct hfi_owner owner; /* kind = HFI_OWNER_LARGE                            */
+    _Atomic bool live;      /* false: quarantined, or on its way to the list     */
+    bool guarded;           /* a guard page right behind the payload             */
     hf_heap *heap;
-    char *base;              /* of the segment                                    */
+    char *base; /* of the segment                                    */
     size_t slices;
     char *payload;
-    size_t extent;           /* payload to trailer's end                          */
+    size_t extent; /* payload to trailer's end                          */
     uint64_t number;
     struct hfi_large *next, *prev; /* list of live blocks                         */
 };

@@ -55,7 +55,8 @@ bool hfi_freed_whole(hf_heap *heap, const void *payload, size_t extent) {
 static void *small_take(hf_heap *heap, struct hfi_tcache *tc, unsigned class_index) {
     size_t extent = hfi_class_size[class_index];
     for (;;) {
-        char *block = tc != NULL ? hfi_tcache_pop(tc, class_index) : hfi_direct_pop(heap, class_index);
+        char *block =
+            tc != NULL ? hfi_tcache_pop(tc, class_index) : hfi_direct_pop(heap, class_index);
         if (block == NULL || !heap->trailer || hfi_likely(hfi_freed_whole(heap, block, extent)))
             return block;
         hfi_report_written(heap, block, extent, "malloc");
@@ -70,13 +71,14 @@ static bool sample_due(hf_heap *heap, struct hfi_tcache *tc) {
     uint64_t random = hfi_rng_next(&tc->rng) | 1;
     unsigned zeroes = (unsigned)__builtin_clzll(random);
     uint64_t fraction = (random << zeroes << 1) >> 44; /* 20 bits */
-    tc->sample_left = (int64_t)((mean * 710 >> 10) * (zeroes * 1048576ull + (1048576 - fraction)) >> 20);
+    tc->sample_left =
+        (int64_t)((mean * 710 >> 10) * (zeroes * 1048576ull + (1048576 - fraction)) >> 20);
     return heap->trailer;
 }
 
 struct block_want {
     size_t size, alignment;
-    size_t total;  /* size and what is kept behind it */
+    size_t total; /* size and what is kept behind it */
     bool guarded;
 };
 
@@ -87,9 +89,11 @@ static unsigned small_class(const struct block_want *want) {
         unsigned class_index = hfi_class_aligned(want->total, want->alignment);
         /* Small blocks of large alignment have more slack than a note can say. */
         if (class_index == HFI_CLASS_NONE) return class_index;
-        return hfi_class_size[class_index] - want->total <= HFI_SLACK_MAX ? class_index : HFI_CLASS_NONE;
+        return hfi_class_size[class_index] - want->total <= HFI_SLACK_MAX ? class_index
+                                                                          : HFI_CLASS_NONE;
     }
-    return want->total <= HFI_SMALL_MAX ? hfi_class_of(want->total | (want->total == 0)) : HFI_CLASS_NONE;
+    return want->total <= HFI_SMALL_MAX ? hfi_class_of(want->total | (want->total == 0))
+                                        : HFI_CLASS_NONE;
 }
 
 static void *take(hf_heap *heap, struct hfi_tcache *tc, const struct block_want *want,
@@ -252,7 +256,8 @@ static void small_give(hf_heap *heap, char *block, const struct hfi_live *live) 
         return;
     }
     if (tc->delay != NULL && live->extent <= HFI_HARDENED_DELAY_MAX) {
-        void **place = &tc->delay[live->class_index].blocks[hfi_rng_below(&tc->rng, HFI_DELAY_SLOTS)];
+        void **place =
+            &tc->delay[live->class_index].blocks[hfi_rng_below(&tc->rng, HFI_DELAY_SLOTS)];
         void *out = *place;
         hfi_own_store(*place, block);
         block = out;
@@ -332,7 +337,8 @@ static void *resize(char *block, size_t size, const struct hfi_live *live) {
     }
     if (trailer) {
         reseal(place, extent, size, live->note);
-        if (live->note & HFI_NOTE_SITE) hfi_store64(hfi_block_limit(place, extent, live->note), site_word);
+        if (live->note & HFI_NOTE_SITE)
+            hfi_store64(hfi_block_limit(place, extent, live->note), site_word);
     }
     return place;
 }
@@ -359,7 +365,8 @@ void *hfi_realloc(hf_heap *heap, void *pointer, size_t size, int domain) {
     }
     if (!hfi_resolve(block, &live)) {
         /* A live block whose trailer is gone: what can be its content moves to a new one. */
-        char *copy = is_damaged(block, &live) ? hfi_alloc(live.heap, size, 16, domain, false) : NULL;
+        char *copy =
+            is_damaged(block, &live) ? hfi_alloc(live.heap, size, 16, domain, false) : NULL;
         if (copy != NULL) {
             size_t most = live.extent - HFI_TRAILER;
             memcpy(copy, block, most < size ? most : size);

@@ -22,9 +22,9 @@ void *hfi_alloc_suspect(hf_heap *heap, void *block, unsigned class_index, size_t
 /* Makes blocks that hfi_free_small would check too late look different; see middle.c, large.c. */
 struct hfi_live {
     struct hfi_owner *owner;
-    size_t size;     /* asked for; class size in fast heaps       */
-    size_t extent;   /* occupied                                  */
-    uint64_t note;   /* trailer's; HFI_NOTE_MAX + 1: not live     */
+    size_t size;   /* asked for; class size in fast heaps       */
+    size_t extent; /* occupied                                  */
+    uint64_t note; /* trailer's; HFI_NOTE_MAX + 1: not live     */
     hf_heap *heap;
     unsigned class_index;
 };

@@ -13,10 +13,10 @@
 #include "heap_state.h"
 #include "reclaim.h"
 
-#define POOLS_MAX 4096u
+#define POOLS_MAX         4096u
 #define POOL_SLICES_FIRST 32u  /* 2 MiB, doubling to 16 MiB */
-#define POOL_SLICES_MOST 255u  /* units must fit 16 bits    */
-#define UNITS_PER_SLICE ((uint32_t)(HFI_SLICE / HFI_MIDDLE_UNIT))
+#define POOL_SLICES_MOST  255u /* units must fit 16 bits    */
+#define UNITS_PER_SLICE   ((uint32_t)(HFI_SLICE / HFI_MIDDLE_UNIT))
 
 struct hfi_middle {
     hfi_lock grow_lock;
@@ -88,8 +88,10 @@ void hfi_middle_header_damage(const char *payload, ptrdiff_t *offset_out, size_t
     memcpy(found, payload - 16, sizeof found);
     const unsigned char *a = (const unsigned char *)expected, *b = (const unsigned char *)found;
     int first = 0, last = 15;
-    while (first < 15 && a[first] == b[first]) first++;
-    while (last > first && a[last] == b[last]) last--;
+    while (first < 15 && a[first] == b[first])
+        first++;
+    while (last > first && a[last] == b[last])
+        last--;
     *offset_out = first - 16;
     *length_out = (size_t)(last - first + 1);
     *expected_out = expected[first / 8];
@@ -146,7 +148,8 @@ static struct hfi_middle_pool *pool_make(hf_heap *heap, uint32_t units, unsigned
     uint32_t count = atomic_load_explicit(&middle->count, memory_order_relaxed), awake = 0;
     struct hfi_middle_pool *dormant = NULL;
     for (uint32_t i = 0; i < count; i++) {
-        struct hfi_middle_pool *pool = atomic_load_explicit(&middle->pools[i], memory_order_relaxed);
+        struct hfi_middle_pool *pool =
+            atomic_load_explicit(&middle->pools[i], memory_order_relaxed);
         if (__atomic_load_n(&pool->base, __ATOMIC_RELAXED) != NULL)
             awake++;
         else if (dormant == NULL)
@@ -251,7 +254,8 @@ static uint32_t unit_of(const struct hfi_middle_pool *pool, const void *address)
 /* The start of the block whose payload this is; the caller verified that it is one. */
 static uint32_t start_of(const struct hfi_middle_pool *pool, const void *payload) {
     bool used;
-    return hfi_fit_find(&pool->fit, unit_of(pool, (const char *)payload - HFI_MIDDLE_HEADER), &used);
+    return hfi_fit_find(&pool->fit, unit_of(pool, (const char *)payload - HFI_MIDDLE_HEADER),
+                        &used);
 }
 
 void hfi_middle_free(struct hfi_middle_pool *pool, void *payload) {
@@ -281,9 +285,9 @@ enum hfi_middle_where hfi_middle_find(struct hfi_middle_pool *pool, const void *
         if (used) {
             *payload_out = payload_of(pool, start);
             *extent_out = extent_of(pool, start);
-            where = *payload_out != address         ? HFI_MIDDLE_INSIDE
+            where = *payload_out != address                  ? HFI_MIDDLE_INSIDE
                     : !hfi_middle_header_whole(*payload_out) ? HFI_MIDDLE_DAMAGED
-                                                  : HFI_MIDDLE_START;
+                                                             : HFI_MIDDLE_START;
         }
     }
     hfi_lock_release(&pool->lock);
@@ -371,7 +375,7 @@ bool hfi_middle_view(struct hfi_middle_pool *pool, uint32_t *at, hf_view_block *
                                  .class_size = length * HFI_MIDDLE_UNIT,
                                  .tier = HF_TIER_MIDDLE,
                                  .owner = pool->number,
-                                 .state = used               ? HF_BLOCK_LIVE
+                                 .state = used                ? HF_BLOCK_LIVE
                                           : pool->quarantined ? HF_BLOCK_QUARANTINED
                                                               : HF_BLOCK_FREE};
     *extent_out = block_out->size;
@@ -387,7 +391,8 @@ bool hfi_middle_view(struct hfi_middle_pool *pool, uint32_t *at, hf_view_block *
             bool freed = hfi_block_note_freed(payload, *extent_out) <= HFI_NOTE_MAX;
             /* Between its mark and its give, a block that another thread frees looks freed. */
             if (freed) block_out->state = HF_BLOCK_CACHED;
-            *damaged_out = !freed && (*note_out > HFI_NOTE_MAX || !hfi_middle_header_whole(payload));
+            *damaged_out =
+                !freed && (*note_out > HFI_NOTE_MAX || !hfi_middle_header_whole(payload));
             if (*note_out <= HFI_NOTE_MAX) {
                 block_out->size = hfi_block_size(*extent_out, *note_out);
                 block_out->domain = (int)(*note_out >> HFI_DOMAIN_SHIFT) & 3;
@@ -431,7 +436,8 @@ void hfi_middle_fork(hf_heap *heap, void (*act)(hfi_lock *), bool grow) {
         act(&heap->middle->grow_lock);
         return;
     }
-    for (unsigned i = 0; (pool = hfi_middle_pool_at(heap, i)) != NULL; i++) act(&pool->lock);
+    for (unsigned i = 0; (pool = hfi_middle_pool_at(heap, i)) != NULL; i++)
+        act(&pool->lock);
 }
 
 void hfi_middle_destroy(hf_heap *heap) {

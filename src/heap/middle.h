@@ -12,23 +12,23 @@
 #include "blocks/fit.h"
 #include "types.h"
 
-#define HFI_MIDDLE_MAX ((size_t)1 << 20)  /* largest request served here [bytes] */
+#define HFI_MIDDLE_MAX    ((size_t)1 << 20) /* largest request served here [bytes] */
 #define HFI_MIDDLE_HEADER ((size_t)16)
-#define HFI_MIDDLE_UNIT ((size_t)1024)
+#define HFI_MIDDLE_UNIT   ((size_t)1024)
 
 struct hfi_middle_pool {
-    struct hfi_owner owner;  /* kind = HFI_OWNER_MIDDLE                           */
-    bool quarantined;        /* guarded by: lock                                  */
+    struct hfi_owner owner; /* kind = HFI_OWNER_MIDDLE                           */
+    bool quarantined;       /* guarded by: lock                                  */
     hfi_lock lock;
     hf_heap *heap;
     char *base;
     size_t slices;
     uint64_t number;
-    struct hfi_fit fit;      /* guarded by: lock                                  */
+    struct hfi_fit fit; /* guarded by: lock                                  */
     size_t meta_size;
-    uint64_t *aged;          /* free blocks seen by the last tick, by start unit  */
-    uint64_t *purged;        /* free blocks without memory                        */
-    uint64_t live;           /* blocks                                            */
+    uint64_t *aged;   /* free blocks seen by the last tick, by start unit  */
+    uint64_t *purged; /* free blocks without memory                        */
+    uint64_t live;    /* blocks                                            */
 };
 
 struct hfi_middle *hfi_middle_make(hf_heap *heap);
@@ -57,7 +57,8 @@ size_t hfi_middle_warm(hf_heap *heap);
 size_t hfi_middle_reclaim(hf_heap *heap, bool force, bool *more_out);
 
 struct hfi_middle_figures {
-    uint64_t pools, quarantined_pools, live_blocks, mapped, live_bytes, quarantined_bytes, meta_bytes;
+    uint64_t pools, quarantined_pools, live_blocks, mapped, live_bytes, quarantined_bytes,
+        meta_bytes;
     uint64_t splits, coalesces, lock_waits, lock_wait_ns;
 };
 void hfi_middle_sum(hf_heap *heap, struct hfi_middle_figures *out);

@@ -15,10 +15,10 @@
 #include "heap_state.h"
 
 #define SLAB_BLOCKS_WANTED 8u
-#define DEPOT_BLOCKS 256u
-#define DEPOT_BYTES ((size_t)64 << 10)
-#define LEAD 64u
-#define FRESH_BYTES 4096u
+#define DEPOT_BLOCKS       256u
+#define DEPOT_BYTES        ((size_t)64 << 10)
+#define LEAD               64u
+#define FRESH_BYTES        4096u
 
 static void pool_shape(struct hfi_pool *pool, hf_heap *heap, unsigned class_index, unsigned node) {
     uint32_t size = hfi_class_size[class_index];
@@ -49,7 +49,7 @@ struct hfi_pool *hfi_pools_make(hf_heap *heap, unsigned nodes) {
 
 /* --- lists --------------------------------------------------------------------------------- */
 
-#define NO_BIN 255u
+#define NO_BIN    255u
 #define EMPTY_BIN 254u
 
 static void list_push(struct hfi_slab **head, struct hfi_slab *slab) {
@@ -115,7 +115,8 @@ static struct hfi_slab *slab_make(struct hfi_pool *pool, unsigned home) HF_REQUI
     if (!hfi_heap_charge(heap, bytes)) return NULL;
     size_t meta_size = hfi_slab_meta_size(pool->blocks);
     struct hfi_slab *slab = hfi_meta_alloc(meta_size);
-    char *base = slab != NULL ? hfi_segment_take(HFI_ZONE_SMALL, pool->slices, 1, home, &zero) : NULL;
+    char *base =
+        slab != NULL ? hfi_segment_take(HFI_ZONE_SMALL, pool->slices, 1, home, &zero) : NULL;
     if (base == NULL) {
         hfi_meta_free(slab, meta_size);
         hfi_heap_discharge(heap, bytes);
@@ -133,7 +134,8 @@ static struct hfi_slab *slab_make(struct hfi_pool *pool, unsigned home) HF_REQUI
     pool->all = slab;
     pool->slab_count++;
     hfi_pagemap_set(base, pool->slices, &slab->owner,
-                    heap->is_default ? (uint16_t)(pool->class_index * sizeof(struct hfi_magazine)) : 0);
+                    heap->is_default ? (uint16_t)(pool->class_index * sizeof(struct hfi_magazine))
+                                     : 0);
     slab_file(pool, slab);
     return slab;
 }
@@ -196,7 +198,8 @@ uint32_t hfi_pool_take(struct hfi_pool *pool, void **blocks_out, uint32_t wanted
     /* One batch, one source: a thread that finds anything is served; slabs are for dry depots. */
     while (got == 0 || (got < wanted && from_depot == 0)) {
         struct hfi_slab *slab = NULL;
-        for (unsigned bin = HFI_SLAB_BINS; slab == NULL && bin-- > 0;) slab = pool->bins[bin];
+        for (unsigned bin = HFI_SLAB_BINS; slab == NULL && bin-- > 0;)
+            slab = pool->bins[bin];
         if (slab == NULL) slab = pool->empty;
         if (slab == NULL) {
             if (got != 0) break; /* enough to go on with: do not map more for a full batch */
@@ -292,7 +295,8 @@ void hfi_pool_give(struct hfi_pool *pool, void **blocks, uint32_t count) {
         memcpy(pool->depot + pool->depot_count, blocks, at * sizeof(void *));
         pool->depot_count += at;
     }
-    for (; at < count; at++) give_one(pool, blocks[at], &released, &twice);
+    for (; at < count; at++)
+        give_one(pool, blocks[at], &released, &twice);
     hfi_lock_release(&pool->lock);
     (void)release_chain(released);
     if (twice != NULL) hfi_report_double_free(pool->heap, twice, pool->block_size, "flush");
@@ -306,7 +310,8 @@ size_t hfi_pool_reclaim(struct hfi_pool *pool, bool force, bool *more_out) {
     size_t purged = 0;
     hfi_lock_acquire(&pool->lock);
     uint32_t surplus = force ? pool->depot_count : pool->depot_low;
-    for (uint32_t i = 0; i < surplus; i++) give_one(pool, pool->depot[i], &released, &twice);
+    for (uint32_t i = 0; i < surplus; i++)
+        give_one(pool, pool->depot[i], &released, &twice);
     if (surplus != 0) {
         pool->depot_count -= surplus;
         memmove(pool->depot, pool->depot + surplus, pool->depot_count * sizeof(void *));

@@ -24,17 +24,17 @@
 #include "pool.h"
 #include "tcache.h"
 
-#define HOOKS_MAX 8u
+#define HOOKS_MAX   8u
 #define QUIET_TICKS 8u /* ticks with nothing to do before the thread ends */
-#define STACK_SIZE ((size_t)128 << 10)
+#define STACK_SIZE  ((size_t)128 << 10)
 
 enum { THREAD_NONE, THREAD_STARTING, THREAD_RUNS, THREAD_STOP };
 
 static hfi_lock reclaim_lock = HFI_LOCK_INIT(HFI_RANK_RECLAIM);
 static _Atomic hfi_reclaim_hook hooks[HOOKS_MAX];
-static _Atomic uint32_t thread_state;  /* THREAD_*                          */
-static _Atomic uint32_t work;          /* 1: something may be left to decay */
-static _Atomic uint32_t tick_word;     /* the thread sleeps on it           */
+static _Atomic uint32_t thread_state; /* THREAD_*                          */
+static _Atomic uint32_t work;         /* 1: something may be left to decay */
+static _Atomic uint32_t tick_word;    /* the thread sleeps on it           */
 static pthread_t thread;
 static uint32_t thread_kernel_id;
 static _Atomic uint64_t serial_next_ns;
@@ -142,6 +142,8 @@ static void *reclaim_thread(void *unused) {
         quiet = atomic_load(&work) != 0 ? 0 : quiet + 1;
     }
     /* Whoever sees NONE starts another; work noted before that is not lost: check once more. */
+    while (atomic_load(&thread_state) == THREAD_STARTING)
+        sched_yield();
     uint32_t runs = THREAD_RUNS;
     if (!atomic_compare_exchange_strong(&thread_state, &runs, THREAD_NONE)) return NULL;
     pthread_detach(pthread_self());
@@ -161,12 +163,12 @@ static void thread_start(void) {
         (void)pthread_attr_setstacksize(&attributes, STACK_SIZE);
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
-        atomic_store(&thread_state, THREAD_RUNS);
         result = pthread_create(&thread, &attributes, reclaim_thread, NULL);
         pthread_sigmask(SIG_SETMASK, &before, NULL);
         pthread_attr_destroy(&attributes);
     }
-    if (result != 0) atomic_store(&thread_state, THREAD_NONE);
+    /* RUNS says that `thread` can be joined: not before pthread_create has written it. */
+    atomic_store(&thread_state, result == 0 ? THREAD_RUNS : THREAD_NONE);
     errno = saved;
 }
 
@@ -228,6 +230,8 @@ void hfi_reclaim_note_frees(hf_heap *heap, uint32_t count) {
 
 void hfi_reclaim_fork_prepare(void) {
     thread_at_fork = false;
+    while (atomic_load(&thread_state) == THREAD_STARTING)
+        sched_yield();
     uint32_t runs = THREAD_RUNS;
     if (atomic_compare_exchange_strong(&thread_state, &runs, THREAD_STOP)) {
         thread_at_fork = true;

@@ -14,8 +14,8 @@
 #include "pages/meta.h"
 #include "types.h"
 
-#define BUCKETS 65536u
-#define BLOCKS_MAX 1024u
+#define BUCKETS     65536u
+#define BLOCKS_MAX  1024u
 #define BLOCK_SITES 1024u
 
 struct site {
@@ -36,7 +36,8 @@ void hfi_sites_start(void) {
 
 static struct site *site_at(uint32_t number) {
     /* relaxed: the number was read with acquire. */
-    return atomic_load_explicit(&blocks[number / BLOCK_SITES][number % BLOCK_SITES], memory_order_relaxed);
+    return atomic_load_explicit(&blocks[number / BLOCK_SITES][number % BLOCK_SITES],
+                                memory_order_relaxed);
 }
 
 static uint32_t find(uint64_t hash, const uintptr_t *frames, uint32_t count) {
@@ -52,7 +53,8 @@ static uint32_t find(uint64_t hash, const uintptr_t *frames, uint32_t count) {
     return 0;
 }
 
-static uint32_t add(uint64_t hash, const uintptr_t *frames, uint32_t count) HF_REQUIRES(sites_lock) {
+static uint32_t add(uint64_t hash, const uintptr_t *frames, uint32_t count)
+    HF_REQUIRES(sites_lock) {
     uint32_t number = find(hash, frames, count);
     if (number != 0) return number;
     number = atomic_load_explicit(&site_count, memory_order_relaxed) + 1;
@@ -65,7 +67,8 @@ static uint32_t add(uint64_t hash, const uintptr_t *frames, uint32_t count) HF_R
     site->count = count;
     site->next = atomic_load_explicit(&buckets[hash % BUCKETS], memory_order_relaxed);
     memcpy(site->frames, frames, count * sizeof *frames);
-    atomic_store_explicit(&blocks[number / BLOCK_SITES][number % BLOCK_SITES], site, memory_order_relaxed);
+    atomic_store_explicit(&blocks[number / BLOCK_SITES][number % BLOCK_SITES], site,
+                          memory_order_relaxed);
     atomic_store_explicit(&site_count, number, memory_order_relaxed);
     /* SYNC(sites.bucket): publishes the site; pairs with the acquire in find. */
     atomic_store_explicit(&buckets[hash % BUCKETS], number, memory_order_release);
@@ -77,7 +80,8 @@ uint32_t hfi_site_here(void) {
     size_t count = hfi_site_capture_now(frames, HFI_SITE_FRAMES);
     if (count == 0) return 0;
     uint64_t hash = count;
-    for (size_t i = 0; i < count; i++) hash = hfi_rng_mix(hash ^ frames[i]);
+    for (size_t i = 0; i < count; i++)
+        hash = hfi_rng_mix(hash ^ frames[i]);
     uint32_t number = buckets != NULL ? find(hash, frames, (uint32_t)count) : 0;
     if (number != 0) return number;
     hfi_lock_acquire(&sites_lock);

@@ -134,8 +134,10 @@ static void sum_tiers(hf_heap *heap, const struct hfi_live_sum *live, hf_stats *
     hfi_large_sum(heap, &large);
     stats->bytes_mapped += middle.mapped + large.mapped;
     stats->bytes_meta += middle.meta_bytes + large.meta_bytes;
-    uint64_t middle_size = live->middle_bytes < middle.live_bytes ? live->middle_bytes : middle.live_bytes;
-    uint64_t large_size = live->large_bytes < large.live_bytes ? live->large_bytes : large.live_bytes;
+    uint64_t middle_size =
+        live->middle_bytes < middle.live_bytes ? live->middle_bytes : middle.live_bytes;
+    uint64_t large_size =
+        live->large_bytes < large.live_bytes ? live->large_bytes : large.live_bytes;
     stats->bytes_in_use += middle_size + large_size;
     stats->bytes_slack += middle.live_bytes - middle_size + large.live_bytes - large_size;
     stats->bytes_free += middle.mapped - middle.live_bytes - middle.quarantined_bytes;
@@ -202,7 +204,8 @@ hf_status hf_heap_class_stats(hf_heap *heap, hf_class_stats *classes_out, size_t
                               size_t *count_out) {
     struct class_sum sums[CLASSES] = {{0}};
     hf_stats ignored = {0};
-    if (heap == NULL || count_out == NULL || (classes_out == NULL && capacity != 0)) return HF_E_INVALID;
+    if (heap == NULL || count_out == NULL || (classes_out == NULL && capacity != 0))
+        return HF_E_INVALID;
     sum_classes(heap, sums, &ignored);
     for (unsigned c = 1; c < CLASSES && c - 1 < capacity; c++) {
         classes_out[c - 1] = (hf_class_stats){

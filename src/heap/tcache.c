@@ -14,13 +14,13 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "heap_state.h"
 #include "pool.h"
 #include "reclaim.h"
-#include "base/rng.h"
 
 #define FIRST_LIMIT 8u
-#define MOST_BYTES ((size_t)64 << 10)
+#define MOST_BYTES  ((size_t)64 << 10)
 #define MOST_BLOCKS 256u
 
 __thread struct hfi_tcache *hfi_tcache_current __attribute__((tls_model("initial-exec"))) =
@@ -88,7 +88,10 @@ static struct hfi_tcache *tcache_make(hf_heap *heap, struct hfi_thread *thread) 
         tc->magazine[c].top = hfi_null_slots + 1;
         tc->magazine[c].limit = NULL;
         tc->magazine[c].block_size = size;
-        tc->cold[c].most = c == 0 ? 0 : most > MOST_BLOCKS ? MOST_BLOCKS : most < 8 ? 8 : (uint32_t)most;
+        tc->cold[c].most = c == 0               ? 0
+                           : most > MOST_BLOCKS ? MOST_BLOCKS
+                           : most < 8           ? 8
+                                                : (uint32_t)most;
     }
     hfi_lock_acquire(&heap->caches_lock);
     tc->next = heap->caches;
@@ -117,7 +120,8 @@ static bool magazine_grow(struct hfi_tcache *tc, unsigned c, uint32_t limit) {
     struct hfi_magazine_cold *cold = &tc->cold[c];
     uint32_t before = cold->slots == NULL ? 0 : (uint32_t)(m->limit - (cold->slots + 1));
     size_t extra = (size_t)(limit - before) * m->block_size;
-    if (limit > FIRST_LIMIT && tc->limit_bytes + extra > tc->heap->options.cache_bytes) return false;
+    if (limit > FIRST_LIMIT && tc->limit_bytes + extra > tc->heap->options.cache_bytes)
+        return false;
     if (limit + 1 > cold->capacity) {
         uint32_t capacity = limit + 1 < 16 ? 16 : (limit + 1 + 7) & ~7u;
         void **slots = hfi_meta_alloc(capacity * sizeof(void *));
@@ -213,7 +217,8 @@ void hfi_tcache_push_slow(struct hfi_tcache *tc, unsigned c, void *block) {
 void *hfi_direct_pop(hf_heap *heap, unsigned c) {
     void *block = NULL;
     unsigned node = heap->node >= 0 ? (unsigned)heap->node : hfi_os_node_current();
-    uint32_t got = hfi_pool_take(hfi_pool_of(heap, node, c), &block, 1, hfi_segment_home(0, heap->node));
+    uint32_t got =
+        hfi_pool_take(hfi_pool_of(heap, node, c), &block, 1, hfi_segment_home(0, heap->node));
     if (got != 0) atomic_fetch_add_explicit(&heap->direct_allocs, 1, memory_order_relaxed);
     return block;
 }
@@ -259,8 +264,7 @@ void hfi_thread_flush_all(void) {
 /* Counters of a cache that goes are kept by the heap. */
 static void tcache_fold(struct hfi_tcache *tc) {
     hf_heap *heap = tc->heap;
-#define FOLD(field) \
-    atomic_fetch_add_explicit(&heap->gone_##field, tc->field, memory_order_relaxed)
+#define FOLD(field) atomic_fetch_add_explicit(&heap->gone_##field, tc->field, memory_order_relaxed)
     FOLD(middle_allocs);
     FOLD(middle_frees);
     FOLD(large_allocs);

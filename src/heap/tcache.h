@@ -9,8 +9,10 @@
 
 /* Of the default heap: never NULL. Points at hfi_tcache_empty until the thread's first miss and
  * after its end; that one's magazines are empty and full at once, so every path turns slow. */
-extern HFI_HIDDEN __thread struct hfi_tcache *hfi_tcache_current __attribute__((tls_model("initial-exec")));
-extern HFI_HIDDEN __thread struct hfi_thread *hfi_thread_current __attribute__((tls_model("initial-exec")));
+extern HFI_HIDDEN __thread struct hfi_tcache *hfi_tcache_current
+    __attribute__((tls_model("initial-exec")));
+extern HFI_HIDDEN __thread struct hfi_thread *hfi_thread_current
+    __attribute__((tls_model("initial-exec")));
 extern HFI_HIDDEN struct hfi_tcache hfi_tcache_empty;
 
 void hfi_tcache_start(void);
@@ -72,7 +74,8 @@ void hfi_thread_fork_child(void);
 /* Some were in the middle of a malloc or free then: a block may be half sealed and stay so. */
 extern bool hfi_threads_lost;
 /* Blocks of `heap` that threads hold, by class (cached_out[HFI_CLASS_COUNT]) and counters. */
-void hfi_tcache_sum(hf_heap *heap, uint64_t *cached_out, uint64_t *allocs_out, uint64_t *misses_out);
+void hfi_tcache_sum(hf_heap *heap, uint64_t *cached_out, uint64_t *allocs_out,
+                    uint64_t *misses_out);
 /* The heap dies: its caches in all threads go. */
 void hfi_tcache_forget_heap(hf_heap *heap);
 /* Withdraws what sleeping threads hold. Returns the bytes flushed; *more_out: some may follow. */

@@ -20,7 +20,7 @@
 #include "pool.h"
 #include "tcache.h"
 
-#define SWEEPING 1u
+#define SWEEPING  1u
 #define ABANDONED 2u
 
 bool hfi_tcache_restore_slow(struct hfi_tcache *tc) {
@@ -77,7 +77,8 @@ static uint32_t collect(struct hfi_tcache *tc, void **batch, uint16_t *counts) {
         void **slots = tc->cold[c].slots;
         counts[c] = 0;
         if (slots == NULL || was->limit == NULL) continue;
-        for (void **slot = slots + 1; slot < was->top; slot++) batch[total + counts[c]++] = *slot;
+        for (void **slot = slots + 1; slot < was->top; slot++)
+            batch[total + counts[c]++] = *slot;
         total += counts[c];
         hfi_own_store(m->top, slots + 1);
         hfi_own_store(m->limit, was->limit);
@@ -113,12 +114,14 @@ size_t hfi_tcache_sweep(hf_heap *heap, bool *more_out) {
     /* Most a cache can hold: its budget in the smallest blocks of each class, bounded by `most`. */
     size_t room = 0, bytes = 0;
     uint16_t counts[HFI_CLASS_COUNT];
-    for (unsigned c = 1; c < HFI_CLASS_COUNT; c++) room += 256;
+    for (unsigned c = 1; c < HFI_CLASS_COUNT; c++)
+        room += 256;
     void **batch = NULL;
     for (unsigned index = 0;; index++) {
         hfi_lock_acquire(&heap->caches_lock);
         struct hfi_tcache *tc = heap->caches;
-        for (unsigned i = 0; i < index && tc != NULL; i++) tc = tc->next;
+        for (unsigned i = 0; i < index && tc != NULL; i++)
+            tc = tc->next;
         if (tc == NULL) {
             hfi_lock_release(&heap->caches_lock);
             break;
@@ -168,7 +171,8 @@ void hfi_thread_fork_child(void) {
     }
 }
 
-void hfi_tcache_sum(hf_heap *heap, uint64_t *cached_out, uint64_t *allocs_out, uint64_t *misses_out) {
+void hfi_tcache_sum(hf_heap *heap, uint64_t *cached_out, uint64_t *allocs_out,
+                    uint64_t *misses_out) {
     hfi_lock_acquire(&heap->caches_lock);
     for (struct hfi_tcache *tc = heap->caches; tc != NULL; tc = tc->next) {
         for (unsigned c = 1; c < HFI_CLASS_COUNT; c++) {

@@ -32,28 +32,28 @@
 
 /* Words of one writer that others may look at. Plain moves but where TSan wants to know. */
 #ifdef HFI_TSAN
-#define hfi_own_load(word) __atomic_load_n(&(word), __ATOMIC_RELAXED)
+#define hfi_own_load(word)         __atomic_load_n(&(word), __ATOMIC_RELAXED)
 #define hfi_own_store(word, value) __atomic_store_n(&(word), (value), __ATOMIC_RELAXED)
 #else
-#define hfi_own_load(word) (word)
+#define hfi_own_load(word)         (word)
 #define hfi_own_store(word, value) ((word) = (value))
 #endif
 #define hfi_own_add(word, value) hfi_own_store(word, hfi_own_load(word) + (value))
 /* Moves a pointer by whole slots in memory: one instruction where the compiler would make two. */
 #if defined(__x86_64__) && !defined(HFI_TSAN)
-#define hfi_own_step(pointer, slots) \
+#define hfi_own_step(pointer, slots)                                                               \
     __asm__("addq %1, %0" : "+m"(pointer) : "i"((slots) * (int)sizeof(void *)))
 #else
 #define hfi_own_step(pointer, slots) hfi_own_store(pointer, hfi_own_load(pointer) + (slots))
 #endif
 
-#define hfi_likely(condition) __builtin_expect(!!(condition), 1)
+#define hfi_likely(condition)   __builtin_expect(!!(condition), 1)
 #define hfi_unlikely(condition) __builtin_expect(!!(condition), 0)
 
-#define HFI_HEAPS_MAX 64u       /* heaps that get thread caches; more work uncached */
-#define HFI_NODES_MAX 8u        /* nodes with pools of their own                    */
-#define HFI_SLAB_BINS 4u        /* partial slabs by fullness                        */
-#define HFI_SITE_FRAMES 24u
+#define HFI_HEAPS_MAX          64u /* heaps that get thread caches; more work uncached */
+#define HFI_NODES_MAX          8u  /* nodes with pools of their own                    */
+#define HFI_SLAB_BINS          4u  /* partial slabs by fullness                        */
+#define HFI_SITE_FRAMES        24u
 #define HFI_HARDENED_DELAY_MAX ((size_t)4096) /* larger blocks are reused at once */
 
 /* One size class of one thread. `top` is where the next freed block goes; top[-1] is the next to
@@ -68,11 +68,11 @@ _Static_assert(sizeof(struct hfi_magazine) == 32, "the pagemap stores class * 32
 _Static_assert(HFI_CLASS_COUNT * sizeof(struct hfi_magazine) < 65536, "and that fits 16 bits");
 
 struct hfi_magazine_cold {
-    void **slots;        /* slots[0] is the NULL below the first block */
-    uint32_t capacity;   /* slots that exist                           */
-    uint32_t most;       /* slots it may grow to                       */
-    uint64_t misses;     /* own */
-    uint64_t flushes;    /* own */
+    void **slots;         /* slots[0] is the NULL below the first block */
+    uint32_t capacity;    /* slots that exist                           */
+    uint32_t most;        /* slots it may grow to                       */
+    uint64_t misses;      /* own */
+    uint64_t flushes;     /* own */
     uint64_t allocs_seen; /* by the idle sweep                         */
 };
 
@@ -89,15 +89,15 @@ struct hfi_tcache {
     struct hfi_magazine_cold cold[HFI_CLASS_COUNT];
     hf_heap *heap;
     struct hfi_thread *thread;
-    struct hfi_pool *pools;       /* of the thread's node                             */
-    struct hfi_delay *delay;      /* one per class; NULL unless the heap delays reuse */
+    struct hfi_pool *pools;  /* of the thread's node                             */
+    struct hfi_delay *delay; /* one per class; NULL unless the heap delays reuse */
     uint64_t rng;
-    size_t limit_bytes;           /* sum over classes of magazine limit * block size  */
-    int64_t sample_left;          /* bytes until the next sampled site                */
-    unsigned home;                /* shard of the segment layer                       */
-    unsigned middle_home;         /* middle pool tried first                          */
-    _Atomic uint32_t sweeping;    /* 1: the idle sweep has withdrawn the magazines    */
-    uint64_t idle_switches;       /* idle sweep: see tcache_idle.c                    */
+    size_t limit_bytes;        /* sum over classes of magazine limit * block size  */
+    int64_t sample_left;       /* bytes until the next sampled site                */
+    unsigned home;             /* shard of the segment layer                       */
+    unsigned middle_home;      /* middle pool tried first                          */
+    _Atomic uint32_t sweeping; /* 1: the idle sweep has withdrawn the magazines    */
+    uint64_t idle_switches;    /* idle sweep: see tcache_idle.c                    */
     uint64_t idle_since_allocs;
     struct hfi_magazine *withdrawn; /* idle sweep: copies of the magazines            */
     struct hfi_tcache *next, *prev; /* guarded by: heap->caches_lock                  */
@@ -109,9 +109,9 @@ struct hfi_tcache {
 struct hfi_thread {
     struct hfi_tcache *caches[HFI_HEAPS_MAX]; /* by heap index */
     uint32_t number;
-    uint32_t id;                              /* kernel's      */
+    uint32_t id; /* kernel's      */
     bool exiting;
-    struct hfi_thread *next, *prev;           /* guarded by: registry lock */
+    struct hfi_thread *next, *prev; /* guarded by: registry lock */
 };
 
 struct hfi_pool {
@@ -119,41 +119,41 @@ struct hfi_pool {
     hf_heap *heap;
     uint8_t class_index;
     uint8_t node;
-    uint16_t slices;             /* of one slab                                    */
+    uint16_t slices; /* of one slab                                    */
     uint32_t block_size;
-    uint32_t blocks;             /* of one slab                                    */
+    uint32_t blocks; /* of one slab                                    */
     uint32_t lead;
     struct hfi_slab *bins[HFI_SLAB_BINS]; /* PARTIAL, fullest bin last; guarded by: lock */
-    struct hfi_slab *empty;      /* EMPTY, kept for a while; guarded by: lock      */
-    struct hfi_slab *all;        /* guarded by: lock                               */
+    struct hfi_slab *empty;               /* EMPTY, kept for a while; guarded by: lock      */
+    struct hfi_slab *all;                 /* guarded by: lock                               */
     uint32_t slab_count, empty_count, full_count, quarantined_count;
-    void **depot;                /* blocks that travel in batches; guarded by: lock */
+    void **depot; /* blocks that travel in batches; guarded by: lock */
     uint32_t depot_count, depot_capacity, depot_low;
-    uint64_t taken;              /* blocks out of healthy slabs; guarded by: lock  */
+    uint64_t taken;                  /* blocks out of healthy slabs; guarded by: lock  */
     uint64_t slabs_made, slabs_gone; /* guarded by: lock                           */
-    _Atomic uint64_t allocs_gone; /* of threads that exited                        */
+    _Atomic uint64_t allocs_gone;    /* of threads that exited                        */
     _Atomic uint64_t misses_gone, flushes_gone;
 };
 
-struct hfi_middle;   /* middle.c */
+struct hfi_middle;    /* middle.c */
 struct hfi_large_set; /* large.c */
 
 struct hf_heap {
     uint64_t id;
     char name[32];
-    unsigned index;              /* < HFI_HEAPS_MAX: threads cache its blocks      */
+    unsigned index; /* < HFI_HEAPS_MAX: threads cache its blocks      */
     bool is_default;
-    bool trailer;                /* every profile but fast                         */
-    bool fill;                   /* hardened, debug: whole blocks are filled       */
+    bool trailer; /* every profile but fast                         */
+    bool fill;    /* hardened, debug: whole blocks are filled       */
     bool all_sites;
-    int node;                    /* -1: of the asking thread                       */
+    int node; /* -1: of the asking thread                       */
     hf_options options;
-    struct hfi_pool *pools;      /* [node][class]                                  */
+    struct hfi_pool *pools; /* [node][class]                                  */
     unsigned node_count;
     struct hfi_middle *middle;
     struct hfi_large_set *large;
     hfi_lock caches_lock;
-    struct hfi_tcache *caches;   /* guarded by: caches_lock                        */
+    struct hfi_tcache *caches; /* guarded by: caches_lock                        */
     _Atomic uint64_t mapped, mapped_peak;
     _Atomic uint64_t limit_hard, limit_soft;
     _Atomic uint32_t soft_crossed;
@@ -165,7 +165,7 @@ struct hf_heap {
     _Atomic uint64_t direct_allocs, direct_frees; /* small blocks of threads without a cache */
     _Atomic uint64_t slow_frees;                  /* serial reclaim                          */
     _Atomic uint64_t reclaims, reclaim_ns;
-    struct hf_heap *next;        /* guarded by: registry lock                      */
+    struct hf_heap *next; /* guarded by: registry lock                      */
 };
 
 #endif

@@ -24,11 +24,11 @@
 struct found {
     hf_view_block block;
     struct hfi_owner *owner;
-    void *place;       /* small: the pool; large: the segment                             */
-    uint32_t unit;     /* middle: where the block begins                                  */
-    size_t extent;     /* payload to trailer's end                                        */
-    bool quarantined;  /* its slab or pool is out of service                              */
-    bool suspect;      /* should be live or freed and whole, is not: may be on its way    */
+    void *place;      /* small: the pool; large: the segment                             */
+    uint32_t unit;    /* middle: where the block begins                                  */
+    size_t extent;    /* payload to trailer's end                                        */
+    bool quarantined; /* its slab or pool is out of service                              */
+    bool suspect;     /* should be live or freed and whole, is not: may be on its way    */
 };
 typedef int (*found_visitor)(hf_heap *heap, const struct found *found, void *context);
 
@@ -93,7 +93,8 @@ static size_t slab_batch(struct hfi_pool *pool, struct slab_cursor *at, struct f
     hfi_lock_acquire(&pool->lock);
     if (at->slab == NULL || pool->slabs_gone != at->gone) {
         struct hfi_slab *slab = pool->all;
-        while (slab != NULL && slab->number > at->number) slab = slab->all_next;
+        while (slab != NULL && slab->number > at->number)
+            slab = slab->all_next;
         if (slab != NULL && slab->number != at->number) at->index = 0;
         at->slab = slab;
         at->gone = pool->slabs_gone;
@@ -117,7 +118,8 @@ static void walk_pool(struct hfi_pool *pool, found_visitor visit, void *context,
     struct slab_cursor at = {.number = UINT64_MAX};
     size_t count;
     while (*stop == 0 && (count = slab_batch(pool, &at, batch)) != 0)
-        for (size_t i = 0; i < count && *stop == 0; i++) *stop = visit(pool->heap, &batch[i], context);
+        for (size_t i = 0; i < count && *stop == 0; i++)
+            *stop = visit(pool->heap, &batch[i], context);
 }
 
 /* Under the pool's lock. False at the end of the pool. */
@@ -147,9 +149,11 @@ static void walk_middle(hf_heap *heap, struct hfi_middle_pool *pool, found_visit
         size_t count = 0;
         hfi_lock_acquire(&pool->lock);
         at = block_from(pool, at);
-        while (count < BATCH && (more = classify_middle(pool, &at, &batch[count]))) count++;
+        while (count < BATCH && (more = classify_middle(pool, &at, &batch[count])))
+            count++;
         hfi_lock_release(&pool->lock);
-        for (size_t i = 0; i < count && *stop == 0; i++) *stop = visit(heap, &batch[i], context);
+        for (size_t i = 0; i < count && *stop == 0; i++)
+            *stop = visit(heap, &batch[i], context);
     }
 }
 

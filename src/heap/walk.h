@@ -10,9 +10,11 @@
 
 /* Exact sizes of live blocks, for the account. */
 struct hfi_live_sum {
-    uint64_t small_blocks, small_bytes, small_extent; /* by trailers: live blocks of healthy slabs */
-    uint64_t middle_bytes, large_bytes;               /* asked for                                 */
-    uint64_t quarantined_live_bytes, quarantined_live_extent; /* in slabs out of service           */
+    uint64_t small_blocks, small_bytes,
+        small_extent;                   /* by trailers: live blocks of healthy slabs */
+    uint64_t middle_bytes, large_bytes; /* asked for                                 */
+    uint64_t quarantined_live_bytes,
+        quarantined_live_extent; /* in slabs out of service           */
 };
 void hfi_walk_sum(hf_heap *heap, struct hfi_live_sum *out);
 

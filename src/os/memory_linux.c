@@ -11,7 +11,7 @@
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
-#define MADV_GUARD_REMOVE 103
+#define MADV_GUARD_REMOVE  103
 #endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4 /* Linux 5.7; older kernels answer EINVAL and the caller copies */
@@ -99,7 +99,8 @@ void hfi_os_purge(void *address, size_t size) {
 bool hfi_os_guard_is_light(void) {
     int known = atomic_load_explicit(&guard_support, memory_order_relaxed);
     if (known == 0) {
-        void *page = mmap(NULL, HFI_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *page =
+            mmap(NULL, HFI_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (page == MAP_FAILED) return false;
         known = madvise(page, HFI_PAGE, MADV_GUARD_INSTALL) == 0 ? 1 : -1;
         munmap(page, HFI_PAGE);
@@ -133,8 +134,7 @@ int hfi_os_move(void *from, size_t size, void *to) {
     if (failure_injected()) return -1;
     /* DONTUNMAP leaves the old range mapped and empty, so no other thread's mmap can slip into our
      * reservation; it insists on equal sizes, which is why only `size` bytes move. */
-    void *moved = mremap(from, size, size,
-                         MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
+    void *moved = mremap(from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
     return moved == MAP_FAILED ? -1 : 0;
 }
 
@@ -145,7 +145,8 @@ size_t hfi_os_resident(const void *address, size_t size) {
     while (size > 0) {
         size_t pages = size / HFI_PAGE < sizeof present ? size / HFI_PAGE : sizeof present;
         if (pages == 0 || mincore((void *)at, pages * HFI_PAGE, present) != 0) break;
-        for (size_t i = 0; i < pages; i++) resident += (present[i] & 1) ? HFI_PAGE : 0;
+        for (size_t i = 0; i < pages; i++)
+            resident += (present[i] & 1) ? HFI_PAGE : 0;
         at += pages * HFI_PAGE;
         size -= pages * HFI_PAGE;
     }

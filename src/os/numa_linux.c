@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define NODES_MAX 64
+#define NODES_MAX           64
 #define MPOL_PREFERRED_MODE 1
 
 static unsigned node_count = 1;
@@ -21,14 +21,17 @@ static unsigned parse_list(const char *text) {
     unsigned count = 0;
     while (*text >= '0' && *text <= '9') {
         unsigned first = 0, last;
-        while (*text >= '0' && *text <= '9') first = first * 10 + (unsigned)(*text++ - '0');
+        while (*text >= '0' && *text <= '9')
+            first = first * 10 + (unsigned)(*text++ - '0');
         last = first;
         if (*text == '-') {
             text++;
             last = 0;
-            while (*text >= '0' && *text <= '9') last = last * 10 + (unsigned)(*text++ - '0');
+            while (*text >= '0' && *text <= '9')
+                last = last * 10 + (unsigned)(*text++ - '0');
         }
-        for (unsigned n = first; n <= last && count < NODES_MAX; n++) node_number[count++] = n;
+        for (unsigned n = first; n <= last && count < NODES_MAX; n++)
+            node_number[count++] = n;
         if (*text != ',') break;
         text++;
     }
@@ -39,7 +42,8 @@ void hfi_os_numa_start(unsigned pretended_nodes) {
     if (pretended_nodes != 0) {
         node_pretended = true;
         node_count = pretended_nodes < NODES_MAX ? pretended_nodes : NODES_MAX;
-        for (unsigned i = 0; i < node_count; i++) node_number[i] = 0;
+        for (unsigned i = 0; i < node_count; i++)
+            node_number[i] = 0;
         return;
     }
     char text[256];
@@ -93,7 +97,8 @@ unsigned hfi_os_cpu_count(void) {
     long bytes = syscall(SYS_sched_getaffinity, 0, sizeof mask, mask);
     errno = saved;
     unsigned count = 0;
-    for (long i = 0; i < bytes; i++) count += (unsigned)__builtin_popcount(mask[i]);
+    for (long i = 0; i < bytes; i++)
+        count += (unsigned)__builtin_popcount(mask[i]);
     return count != 0 ? count : 1;
 }
 

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HFI_PAGE ((size_t)4096)            /* unit of purge and protect on supported machines */
+#define HFI_PAGE      ((size_t)4096) /* unit of purge and protect on supported machines */
 #define HFI_HUGE_PAGE ((size_t)2 << 20)
 
 /* Address space without memory: reading or writing it faults. `alignment` is a power of two. */
@@ -61,7 +61,7 @@ void hfi_os_futex_wake(_Atomic uint32_t *word, int count);
 /* A barrier on every running thread of the process; false if the kernel has none. */
 bool hfi_os_barrier_all_threads(void);
 
-uint64_t hfi_os_clock_ns(void);    /* monotonic */
+uint64_t hfi_os_clock_ns(void); /* monotonic */
 uint64_t hfi_os_realtime_ns(void);
 uint32_t hfi_os_thread_id(void);
 uint32_t hfi_os_process_id(void);

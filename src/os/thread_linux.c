@@ -83,9 +83,11 @@ static size_t proc_read(uint32_t thread, const char *name, char *text, size_t si
     int count = 0;
     for (uint32_t rest = thread; count == 0 || rest != 0; rest /= 10)
         digits[count++] = (char)('0' + rest % 10);
-    while (count > 0) path[at++] = digits[--count];
+    while (count > 0)
+        path[at++] = digits[--count];
     path[at++] = '/';
-    for (const char *c = name; *c != '\0'; c++) path[at++] = *c;
+    for (const char *c = name; *c != '\0'; c++)
+        path[at++] = *c;
     path[at] = '\0';
     int file = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
     if (file < 0) return 0;
@@ -103,11 +105,14 @@ static size_t proc_read(uint32_t thread, const char *name, char *text, size_t si
 static uint64_t field_number(const char *text, const char *name) {
     for (; *text != '\0'; text++) {
         const char *a = text, *b = name;
-        while (*b != '\0' && *a == *b) a++, b++;
+        while (*b != '\0' && *a == *b)
+            a++, b++;
         if (*b != '\0') continue;
         uint64_t value = 0;
-        while (*a == ' ' || *a == '\t') a++;
-        while (*a >= '0' && *a <= '9') value = value * 10 + (uint64_t)(*a++ - '0');
+        while (*a == ' ' || *a == '\t')
+            a++;
+        while (*a >= '0' && *a <= '9')
+            value = value * 10 + (uint64_t)(*a++ - '0');
         return value;
     }
     return 0;
@@ -117,7 +122,8 @@ static uint64_t field_hex(const char *text, const char *name) {
     const char *at = strstr(text, name);
     if (at == NULL) return UINT64_MAX;
     uint64_t value = 0;
-    for (at += strlen(name); *at == ' ' || *at == '\t';) at++;
+    for (at += strlen(name); *at == ' ' || *at == '\t';)
+        at++;
     for (;; at++) {
         if (*at >= '0' && *at <= '9')
             value = value << 4 | (uint64_t)(*at - '0');
@@ -131,7 +137,8 @@ static uint64_t field_hex(const char *text, const char *name) {
 /* A thread that waits for its vfork child sleeps, but the child runs on its memory. */
 static bool is_vfork_or_clone(const char *text) {
     long number = 0;
-    for (; *text >= '0' && *text <= '9'; text++) number = number * 10 + (*text - '0');
+    for (; *text >= '0' && *text <= '9'; text++)
+        number = number * 10 + (*text - '0');
 #ifdef SYS_vfork
     if (number == SYS_vfork) return true;
 #endif
@@ -167,7 +174,8 @@ void hfi_os_random(void *bytes, size_t size) {
         at += got;
         size -= (size_t)got;
     }
-    if (size > 0) { /* early boot or a filter: the clock and the stack's address are better than zero */
+    if (size >
+        0) { /* early boot or a filter: the clock and the stack's address are better than zero */
         uint64_t seed = hfi_os_clock_ns() ^ (uint64_t)(uintptr_t)&seed * 0x9E3779B97F4A7C15u;
         while (size-- > 0) {
             seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;

@@ -9,9 +9,9 @@
 #include "base/lock.h"
 #include "os/os.h"
 
-#define PIECE ((size_t)64)
-#define EXACT_MAX ((size_t)1024)     /* up to here one list per 64 bytes */
-#define MAP_SIZE ((size_t)256 << 10) /* of one mapping */
+#define PIECE       ((size_t)64)
+#define EXACT_MAX   ((size_t)1024)      /* up to here one list per 64 bytes */
+#define MAP_SIZE    ((size_t)256 << 10) /* of one mapping */
 #define EXACT_LISTS (EXACT_MAX / PIECE + 1)
 
 struct piece {
@@ -19,10 +19,10 @@ struct piece {
 };
 
 static hfi_lock meta_lock;
-static char *bump_at, *bump_end;          /* guarded by: meta_lock */
-static struct piece *exact[EXACT_LISTS];  /* guarded by: meta_lock */
-static struct piece *doubling[64];        /* guarded by: meta_lock */
-static size_t bytes_mapped, bytes_used;   /* guarded by: meta_lock */
+static char *bump_at, *bump_end;         /* guarded by: meta_lock */
+static struct piece *exact[EXACT_LISTS]; /* guarded by: meta_lock */
+static struct piece *doubling[64];       /* guarded by: meta_lock */
+static size_t bytes_mapped, bytes_used;  /* guarded by: meta_lock */
 static bool guard_mappings;
 
 void hfi_meta_start(bool guarded) {

@@ -9,8 +9,11 @@ struct hfi_owner *_Atomic *hfi_pagemap_owners;
 
 int hfi_pagemap_start(void) {
     size_t slices = hfi_reservation_size >> HFI_SLICE_SHIFT;
-    hfi_pagemap_magazine = hfi_os_map(slices * sizeof *hfi_pagemap_magazine);
-    hfi_pagemap_owners = hfi_os_map(slices * sizeof *hfi_pagemap_owners);
+    /* A start that was refused half way is tried again. */
+    if (hfi_pagemap_magazine == NULL)
+        hfi_pagemap_magazine = hfi_os_map(slices * sizeof *hfi_pagemap_magazine);
+    if (hfi_pagemap_owners == NULL)
+        hfi_pagemap_owners = hfi_os_map(slices * sizeof *hfi_pagemap_owners);
     return hfi_pagemap_magazine != NULL && hfi_pagemap_owners != NULL ? 0 : -1;
 }
 

@@ -33,7 +33,8 @@ static inline struct hfi_owner *hfi_pagemap_owner(const void *address) {
     uintptr_t offset = (uintptr_t)address - hfi_reservation_base;
     if (offset >= hfi_reservation_size) return NULL;
     /* SYNC(pagemap.owner): pairs with the release in hfi_pagemap_set. */
-    return atomic_load_explicit(&hfi_pagemap_owners[offset >> HFI_SLICE_SHIFT], memory_order_acquire);
+    return atomic_load_explicit(&hfi_pagemap_owners[offset >> HFI_SLICE_SHIFT],
+                                memory_order_acquire);
 }
 
 #endif

@@ -20,13 +20,13 @@ size_t hfi_reservation_size;
 struct shard {
     hfi_lock lock;
     uintptr_t base;
-    uint32_t words;        /* chunks the shard may grow to                         */
-    uint32_t top;          /* chunks committed so far; guarded by: lock            */
-    uint32_t free_hint;    /* no free slice in a word below; guarded by: lock      */
-    uint32_t dirty_hint;   /* no dirty slice in a word below; guarded by: lock     */
-    uint64_t *free;        /* guarded by: lock                                     */
-    uint64_t *dirty;       /* guarded by: lock                                     */
-    uint64_t *aged;        /* guarded by: lock                                     */
+    uint32_t words;      /* chunks the shard may grow to                         */
+    uint32_t top;        /* chunks committed so far; guarded by: lock            */
+    uint32_t free_hint;  /* no free slice in a word below; guarded by: lock      */
+    uint32_t dirty_hint; /* no dirty slice in a word below; guarded by: lock     */
+    uint64_t *free;      /* guarded by: lock                                     */
+    uint64_t *dirty;     /* guarded by: lock                                     */
+    uint64_t *aged;      /* guarded by: lock                                     */
     _Atomic uint64_t dirty_slices;
 } __attribute__((aligned(64)));
 
@@ -38,13 +38,16 @@ static _Atomic uint64_t purge_calls;
 static _Atomic uint64_t bytes_returned;
 
 #define RESERVE_WANTED ((size_t)1 << 40)
-#define RESERVE_LEAST ((size_t)64 << 20)
+#define RESERVE_LEAST  ((size_t)64 << 20)
 
 int hfi_segment_start(unsigned wanted_shards, bool huge) {
     size_t size = RESERVE_WANTED;
     void *base = NULL;
-    while (size / 8 < hfi_os_memory_size() && size < (size_t)1 << 45) size *= 2;
-    while (size >= RESERVE_LEAST && (base = hfi_os_reserve(size, HFI_CHUNK)) == NULL) size /= 2;
+    if (hfi_reservation_size != 0) return 0; /* an earlier start got this far */
+    while (size / 8 < hfi_os_memory_size() && size < (size_t)1 << 45)
+        size *= 2;
+    while (size >= RESERVE_LEAST && (base = hfi_os_reserve(size, HFI_CHUNK)) == NULL)
+        size /= 2;
     if (base == NULL) return -1;
     shard_count = 1;
     while (shard_count * 2 <= wanted_shards && shard_count * 2 <= HFI_SHARDS_MAX &&
@@ -99,7 +102,8 @@ static int shard_grow(struct shard *s, uint32_t count) HF_REQUIRES(s->lock) {
                                (unsigned)(s - shards) % shard_count % hfi_os_node_count());
     if (huge_zone && s >= &shards[HFI_ZONE_HUGE * shard_count])
         hfi_os_huge(start, (size_t)count << HFI_CHUNK_SHIFT, true);
-    for (uint32_t w = s->top; w < s->top + count; w++) s->free[w] = ~UINT64_C(0);
+    for (uint32_t w = s->top; w < s->top + count; w++)
+        s->free[w] = ~UINT64_C(0);
     if (s->top == 0) s->free[0] &= ~UINT64_C(1);
     if (s->top + count == s->words) s->free[s->words - 1] &= ~(UINT64_C(1) << 63);
     if (s->free_hint > s->top) s->free_hint = s->top;
@@ -188,7 +192,8 @@ static bool mark_taken(struct shard *s, size_t index, size_t count) HF_REQUIRES(
     return was_dirty == 0;
 }
 
-static void mark_free(struct shard *s, size_t index, size_t count, bool dirty) HF_REQUIRES(s->lock) {
+static void mark_free(struct shard *s, size_t index, size_t count, bool dirty)
+    HF_REQUIRES(s->lock) {
     if (index / 64 < s->free_hint) s->free_hint = (uint32_t)(index / 64);
     if (dirty && index / 64 < s->dirty_hint) s->dirty_hint = (uint32_t)(index / 64);
     if (dirty) atomic_fetch_add_explicit(&s->dirty_slices, count, memory_order_relaxed);
@@ -350,24 +355,28 @@ void hfi_segment_visit(void (*visit)(uintptr_t, uintptr_t, void *), void *contex
         size_t at = 1, top = (size_t)s->top * 64;
         while (at < top) {
             hfi_lock_acquire(&s->lock);
-            while (at < top && ((s->free[at / 64] >> (at % 64)) & 1)) at++;
+            while (at < top && ((s->free[at / 64] >> (at % 64)) & 1))
+                at++;
             size_t start = at;
-            while (at < top && !((s->free[at / 64] >> (at % 64)) & 1)) at++;
+            while (at < top && !((s->free[at / 64] >> (at % 64)) & 1))
+                at++;
             hfi_lock_release(&s->lock);
-            if (at > start)
-                visit(s->base + start * HFI_SLICE, s->base + at * HFI_SLICE, context);
+            if (at > start) visit(s->base + start * HFI_SLICE, s->base + at * HFI_SLICE, context);
         }
     }
 }
 
 void hfi_segment_fork_prepare(void) {
-    for (unsigned i = 0; i < all_shards; i++) hfi_lock_acquire_peer(&shards[i].lock);
+    for (unsigned i = 0; i < all_shards; i++)
+        hfi_lock_acquire_peer(&shards[i].lock);
 }
 
 void hfi_segment_fork_parent(void) {
-    for (unsigned i = all_shards; i-- > 0;) hfi_lock_release(&shards[i].lock);
+    for (unsigned i = all_shards; i-- > 0;)
+        hfi_lock_release(&shards[i].lock);
 }
 
 void hfi_segment_fork_child(void) {
-    for (unsigned i = 0; i < all_shards; i++) hfi_lock_reinit(&shards[i].lock);
+    for (unsigned i = 0; i < all_shards; i++)
+        hfi_lock_reinit(&shards[i].lock);
 }

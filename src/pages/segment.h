@@ -24,12 +24,12 @@
 #include "base/visibility.h"
 #include "os/os.h"
 
-#define HFI_SLICE_SHIFT 16
-#define HFI_SLICE ((size_t)1 << HFI_SLICE_SHIFT)
-#define HFI_CHUNK_SHIFT 22
-#define HFI_CHUNK ((size_t)1 << HFI_CHUNK_SHIFT)
+#define HFI_SLICE_SHIFT  16
+#define HFI_SLICE        ((size_t)1 << HFI_SLICE_SHIFT)
+#define HFI_CHUNK_SHIFT  22
+#define HFI_CHUNK        ((size_t)1 << HFI_CHUNK_SHIFT)
 #define HFI_CHUNK_SLICES 64u
-#define HFI_SHARDS_MAX 16u
+#define HFI_SHARDS_MAX   16u
 
 /* The reservation; set once at start. Size 0 before that: no address is ours. Words of their own,
  * so that each is one memory operand on the hot path. */
