@@ -17,6 +17,7 @@
 #include "base/options.h"
 #include "base/report.h"
 #include "heap_state.h"
+#include "hooks.h"
 #include "hot.h"
 #include "large.h"
 #include "middle.h"
@@ -218,17 +219,26 @@ hf_heap *hfi_heap_first(void) {
 
 /* --- limits --------------------------------------------------------------------------------- */
 
-bool hfi_heap_charge(hf_heap *heap, size_t bytes) {
-    uint64_t mapped = atomic_fetch_add_explicit(&heap->mapped, bytes, memory_order_relaxed) + bytes;
+/* Would `total` break the hard limit? Notes it if it crosses the soft one with these bytes. */
+static bool limits_allow(hf_heap *heap, uint64_t total, size_t bytes) {
     uint64_t hard = atomic_load_explicit(&heap->limit_hard, memory_order_relaxed);
-    if (hfi_unlikely(hard != 0 && mapped > hard)) {
-        atomic_fetch_sub_explicit(&heap->mapped, bytes, memory_order_relaxed);
+    if (hfi_unlikely(hard != 0 && total > hard)) {
         atomic_fetch_add_explicit(&heap->limit_hits, 1, memory_order_relaxed);
         return false;
     }
     uint64_t soft = atomic_load_explicit(&heap->limit_soft, memory_order_relaxed);
-    if (hfi_unlikely(soft != 0 && mapped > soft && mapped - bytes <= soft))
+    if (hfi_unlikely(soft != 0 && total > soft && total - bytes <= soft))
         atomic_store_explicit(&heap->soft_crossed, 1, memory_order_relaxed);
+    return true;
+}
+
+bool hfi_heap_charge(hf_heap *heap, size_t bytes) {
+    uint64_t mapped = atomic_fetch_add_explicit(&heap->mapped, bytes, memory_order_relaxed) + bytes;
+    uint64_t external = atomic_load_explicit(&heap->external, memory_order_relaxed);
+    if (!limits_allow(heap, mapped + external, bytes)) {
+        hfi_heap_discharge(heap, bytes);
+        return false;
+    }
     uint64_t peak = atomic_load_explicit(&heap->mapped_peak, memory_order_relaxed);
     while (mapped > peak &&
            !atomic_compare_exchange_weak_explicit(&heap->mapped_peak, &peak, mapped,
@@ -241,13 +251,28 @@ void hfi_heap_discharge(hf_heap *heap, size_t bytes) {
     atomic_fetch_sub_explicit(&heap->mapped, bytes, memory_order_relaxed);
 }
 
+bool hfi_external_charge(size_t bytes) {
+    hf_heap *heap = &hfi_default_heap;
+    uint64_t external =
+        atomic_fetch_add_explicit(&heap->external, bytes, memory_order_relaxed) + bytes;
+    uint64_t mapped = atomic_load_explicit(&heap->mapped, memory_order_relaxed);
+    if (limits_allow(heap, mapped + external, bytes)) return true;
+    hfi_external_discharge(bytes);
+    return false;
+}
+
+void hfi_external_discharge(size_t bytes) {
+    atomic_fetch_sub_explicit(&hfi_default_heap.external, bytes, memory_order_relaxed);
+}
+
 void hfi_heap_soft_limit(hf_heap *heap) {
     if (hfi_likely(atomic_load_explicit(&heap->soft_crossed, memory_order_relaxed) == 0)) return;
     if (atomic_exchange(&heap->soft_crossed, 0) == 0) return;
     bool more = false;
     (void)hfi_reclaim_pass(true, heap, &more);
     hf_limit_callback callback = heap->soft_callback;
-    if (callback != NULL) callback(heap, atomic_load(&heap->mapped), heap->soft_context);
+    uint64_t held = atomic_load(&heap->mapped) + atomic_load(&heap->external);
+    if (callback != NULL) callback(heap, held, heap->soft_context);
 }
 
 void *hfi_heap_failed(hf_heap *heap, struct hfi_tcache *tc) {
@@ -266,7 +291,7 @@ hf_status hf_heap_limit(hf_heap *heap, uint64_t hard, uint64_t soft, hf_limit_ca
     heap->soft_callback = callback;
     atomic_store(&heap->limit_hard, hard);
     atomic_store(&heap->limit_soft, soft);
-    uint64_t mapped = atomic_load(&heap->mapped);
+    uint64_t mapped = atomic_load(&heap->mapped) + atomic_load(&heap->external);
     if (soft != 0 && mapped > soft) {
         atomic_store(&heap->soft_crossed, 1);
         hfi_heap_soft_limit(heap);

@@ -4,6 +4,8 @@
 #ifndef HFI_HOOKS_H
 #define HFI_HOOKS_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* Gives back what has been unused for the decay time (everything, if `force`); returns the bytes.
@@ -13,5 +15,9 @@ typedef uint64_t (*hfi_reclaim_hook)(uint64_t now_ns, int force);
 void hfi_reclaim_hook_add(hfi_reclaim_hook hook);
 /* There is something to decay: makes sure a tick comes. Callable from anywhere, cheap. */
 void hfi_reclaim_wake(void);
+
+/* Bytes that such an owner holds count towards the limits of the default heap. False: refused. */
+bool hfi_external_charge(size_t bytes);
+void hfi_external_discharge(size_t bytes);
 
 #endif

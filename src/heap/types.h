@@ -156,6 +156,7 @@ struct hf_heap {
     struct hfi_tcache *caches; /* guarded by: caches_lock                        */
     _Atomic uint64_t mapped, mapped_peak;
     _Atomic uint64_t limit_hard, limit_soft;
+    _Atomic uint64_t external; /* held by owners that joined by hooks.h; counts for limits */
     _Atomic uint32_t soft_crossed;
     hf_limit_callback soft_callback;
     void *soft_context;

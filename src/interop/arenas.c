@@ -160,12 +160,14 @@ static hfi_arena_slot *fresh_take(void) {
 }
 
 static void *arena_take(void) {
+    if (!hfi_external_charge(HFI_ARENA_SIZE)) return NULL;
     hfi_arena_slot *slot = cached.newest;
     figures.allocs++;
     if (slot != NULL) {
         cached_remove(slot);
         figures.hits++;
     } else if ((slot = cold_take()) == NULL && (slot = fresh_take()) == NULL) {
+        hfi_external_discharge(HFI_ARENA_SIZE);
         return NULL;
     }
     slot->visited_ns = 0;
@@ -188,6 +190,7 @@ static void arena_purge(hfi_arena_slot *slot) {
 
 static void arena_give(hfi_arena_slot *slot, uint64_t now_ns) {
     const hf_options *options = hf_options_active();
+    hfi_external_discharge(HFI_ARENA_SIZE);
     figures.used--;
     state_set(slot, HFI_SLOT_CACHED);
     slot->freed_ns = now_ns;
