@@ -139,6 +139,19 @@ static bool guess_size(const char *block, size_t extent, size_t *size_out, uint6
     return false;
 }
 
+/* A damaged trailer is met by its own block and by the one behind it: the first to see it reports.
+ * Few are remembered; a report more is the worst that can happen. Memory of a damaged slab is used
+ * again only after its heap died, hence the number. */
+static bool first_to_report(const hf_heap *heap, const char *trailer) {
+    static _Atomic uint64_t met[64];
+    uint64_t key = (uint64_t)(uintptr_t)trailer ^ heap->id << 48;
+    _Atomic uint64_t *slot = &met[((uintptr_t)trailer >> 3) % 64];
+    /* relaxed: two threads that meet here at once both report. */
+    if (atomic_load_explicit(slot, memory_order_relaxed) == key) return false;
+    atomic_store_explicit(slot, key, memory_order_relaxed);
+    return true;
+}
+
 /* A block that should be live is damaged. */
 static void report_damaged(hf_heap *heap, const char *block, size_t extent, struct hfi_owner *owner,
                            const char *found_by) {
@@ -176,18 +189,7 @@ static void report_damaged(hf_heap *heap, const char *block, size_t extent, stru
         memcpy(report.bytes, hfi_block_trailer(block, extent), HFI_TRAILER);
     }
     quarantine(owner);
-    emit(heap, &report);
-}
-
-/* A damaged trailer is met by its own block and by the one behind it: the first to see it reports.
- * Few are remembered; a report more is the worst that can happen. */
-static bool first_to_report(const char *trailer) {
-    static _Atomic(const char *) met[64];
-    _Atomic(const char *) *slot = &met[((uintptr_t)trailer >> 3) % 64];
-    /* relaxed: two threads that meet here at once both report. */
-    if (atomic_load_explicit(slot, memory_order_relaxed) == trailer) return false;
-    atomic_store_explicit(slot, trailer, memory_order_relaxed);
-    return true;
+    if (trailer_whole || first_to_report(heap, hfi_block_trailer(block, extent))) emit(heap, &report);
 }
 
 static void report_plain(hf_heap *heap, hf_report_kind kind, const void *address, const void *block,
@@ -429,7 +431,7 @@ bool hfi_verify_before(hf_heap *heap, const void *block, size_t extent, const ch
         memcpy(report.bytes, hfi_block_trailer(before, extent), HFI_TRAILER);
     }
     quarantine(&slab->owner);
-    emit(heap, &report);
+    if (first_to_report(heap, hfi_block_trailer(before, extent))) emit(heap, &report);
     return false;
 }
 
