@@ -117,12 +117,15 @@ def sins_folder(build: Path) -> Path:
     return build / "tests" / "fault" / "sins"
 
 
-def evaluate(text: str, n: int) -> list[str]:
-    """Return the values an expectation allows: ``a|b``, each a word or a sum with ``n`` in it."""
+def evaluate(text: str, n: int, extent: int) -> list[str]:
+    """Return the values an expectation allows: ``a|b``, a word or a sum with ``n`` and ``e`` in it.
+
+    ``n`` is the value the program ran with, ``e`` the bytes the reported block occupies.
+    """
     allowed = []
     for word in text.split("|"):
-        if re.fullmatch(r"[n0-9x+*/ -]+", word):
-            word = str(eval(word.replace("/", "//"), {"__builtins__": {}}, {"n": n}))  # noqa: S307
+        if re.fullmatch(r"[ne0-9x+*/ -]+", word):
+            word = str(eval(word.replace("/", "//"), {"__builtins__": {}}, {"n": n, "e": extent}))  # noqa: S307
         allowed.append(word)
     return allowed
 
@@ -145,6 +148,8 @@ def run_program(build: Path, sin: Sin, profile: str, n: int, **environment: str)
             "LD_PRELOAD": str(build / "libholdfast_malloc.so"),
             "HOLDFAST_PROFILE": profile,
             "HOLDFAST_REPORT_DIR": folder,
+            # debug guards one block in this many, by chance: here, none.
+            "HOLDFAST_GUARD_EVERY": "1000000000" if profile == "debug" else "0",
         }
         env |= environment
         done = subprocess.run(
@@ -176,7 +181,7 @@ def compare(expected: Expectation, reports: list[dict[str, Any]], n: int) -> lis
     if report["kind"] not in expected.kind.split("|"):
         wrong.append(f"kind is {report['kind']}, not {expected.kind}")
     for key, text in expected.values.items():
-        found, allowed = str(report.get(KEYS[key])), evaluate(text, n)
+        found, allowed = str(report.get(KEYS[key])), evaluate(text, n, int(report["class_size"]))
         if found not in allowed:
             wrong.append(f"{KEYS[key]} is {found}, not {' or '.join(allowed)}")
     return wrong + ([json.dumps(report)] if wrong else [])
@@ -219,7 +224,9 @@ def cases(sins: list[Sin]) -> Iterator[tuple[Sin, str, int]]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the cases asked for; print those that were wrong; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--build", type=Path, default=find_build())
     parser.add_argument("--only", help="regular expression on the names of the programs")
     parser.add_argument("--profile", choices=PROFILES)

@@ -53,6 +53,15 @@ static void sin_fail(const char *what) {
 static void sin_start(void) {
     alarm(60);
     if (!hf_is_active()) sin_fail("the library is not preloaded");
+    /* The reclaim thread starts with the first large free: not in the middle of the sin, whose memory
+     * it would take for its own. Room for what the sin's libraries ask for is made as well. */
+    static void *volatile warm[400];
+    for (size_t i = 0; i < 400; i++)
+        warm[i] = malloc(i * 8);
+    for (size_t i = 0; i < 400; i += 2)
+        free(warm[i]);
+    free(malloc(5000000));
+    usleep(2000);
     if (getenv("SIN_HANDLER") != NULL) hf_report_handler_set(sin_handler, NULL);
 }
 
@@ -68,6 +77,12 @@ __attribute__((unused)) static char *sin_alloc(size_t size) {
     if (block == NULL) sin_fail("malloc");
     memset(block, 'x', size);
     return block;
+}
+
+/* Every byte is another one afterwards. */
+__attribute__((unused)) static void sin_overwrite(char *at, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        at[i] ^= 'A';
 }
 
 /* A block whose next neighbour is live and known: *next_out == block + extent. NULL-safe. */

@@ -1,5 +1,5 @@
-// expect: checked,hardened,debug,fast DOUBLE_FREE found_by=free owner=large
-// with: 2000000 4000000 20000000
+// expect: checked,hardened,debug DOUBLE_FREE found_by=free owner=large
+// with: 2000000 4000000
 #include "../sin.h"
 
 SIN(n) {

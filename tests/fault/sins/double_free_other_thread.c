@@ -1,4 +1,4 @@
-// expect: checked,hardened,debug DOUBLE_FREE size=n found_by=free
+// expect: checked,hardened,debug DOUBLE_FREE size=n|0 found_by=free
 // with: 24 1000 50000 2000000
 #include <pthread.h>
 

@@ -1,4 +1,4 @@
-// expect: checked,hardened,debug DOMAIN_MISMATCH size=n found_by=free domain=PY_OBJ|3
+// expect: checked,hardened,debug DOMAIN_MISMATCH size=n found_by=free domain=py_obj freed_as=py_raw
 // with: 24 1000 50000 2000000
 #include "../sin.h"
 

@@ -5,6 +5,6 @@
 SIN(n) {
     char *p = sin_opaque(aligned_alloc(64, n));
     memset(p, 'x', n);
-    p[n] = 'A';
+    p[n] ^= 'A';
     free(p);
 }

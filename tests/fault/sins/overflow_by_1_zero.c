@@ -6,6 +6,6 @@
 /* The string that forgot its terminator. */
 SIN(n) {
     char *p = sin_alloc(n);
-    p[n] = '\0';
+    p[n] = p[n] == '\0'; /* a change, whatever stood there */
     free(p);
 }

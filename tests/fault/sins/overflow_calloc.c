@@ -4,6 +4,6 @@
 
 SIN(n) {
     char *p = sin_opaque(calloc(n, 1));
-    p[n] = 'A';
+    p[n] ^= 'A';
     free(p);
 }

@@ -5,6 +5,6 @@
 
 SIN(n) {
     char *p = sin_alloc(n);
-    p[n] = 'A';
+    p[n] ^= 'A';
     free(p);
 }

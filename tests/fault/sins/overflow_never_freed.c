@@ -5,5 +5,5 @@
 /* The block is still live at the end of the program. */
 SIN(n) {
     char *p = sin_alloc(n);
-    p[n] = 'A';
+    p[n] ^= 'A';
 }

@@ -7,7 +7,7 @@
 static size_t size;
 
 static void *other(void *p) {
-    ((char *)p)[size] = 'A';
+    ((char *)p)[size] ^= 'A';
     free(p);
     return NULL;
 }

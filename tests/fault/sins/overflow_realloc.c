@@ -4,7 +4,7 @@
 
 SIN(n) {
     char *p = sin_alloc(n);
-    p[n] = 'A';
+    p[n] ^= 'A';
     p = realloc(p, n * 2 + 100);
     if (p == NULL) sin_fail("realloc");
     for (size_t i = 0; i < n; i++)

@@ -5,6 +5,6 @@
 /* The header of the middle tier stands there. */
 SIN(n) {
     char *p = sin_alloc(n);
-    p[-1] = 'A';
+    p[-1] ^= 'A';
     free(p);
 }

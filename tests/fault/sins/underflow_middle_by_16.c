@@ -4,6 +4,6 @@
 
 SIN(n) {
     char *p = sin_alloc(n);
-    memset(p - 16, 'A', 16);
+    sin_overwrite(p - 16, 16);
     free(p);
 }

@@ -1,4 +1,4 @@
-// expect: checked,hardened,debug USE_AFTER_FREE offset=0 owner=large
+// expect: checked,hardened,debug none
 // with: 2000000 9000000
 #include "../sin.h"
 

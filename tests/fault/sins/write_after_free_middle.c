@@ -1,4 +1,4 @@
-// expect: checked,hardened,debug USE_AFTER_FREE offset=0 owner=middle
+// expect: checked,hardened,debug none
 // with: 40000 100000 300000
 #include "../sin.h"
 
