@@ -128,13 +128,18 @@ static bool guess_size(const char *block, size_t extent, size_t *size_out, uint6
         }
     }
     if (best > 3) return true;
+    /* Behind the pattern there may be a site word; with less than eight bytes of slack only the
+     * start of the pattern is left, and two bytes of it are taken for proof. */
     size_t usual = extent <= HFI_LINEAR_MAX ? 15 : extent / 8 + 16;
-    for (size_t slack = 8; slack <= most && slack <= usual; slack++) {
-        size_t size = extent - HFI_TRAILER - slack;
-        if (size == 0 || hfi_load64(block + size) != hfi_block_pattern) continue;
-        *size_out = size;
-        *note_out = slack;
-        return true;
+    for (size_t kept = HFI_TRAILER; kept <= HFI_TRAILER + HFI_SITE_WORD; kept += HFI_SITE_WORD) {
+        for (size_t slack = usual; slack >= 2; slack--) {
+            if (slack > most || extent <= kept + slack) continue;
+            size_t size = extent - kept - slack;
+            if (memcmp(block + size, &hfi_block_pattern, slack < 8 ? slack : 8) != 0) continue;
+            *size_out = size;
+            *note_out = slack | (kept > HFI_TRAILER ? HFI_NOTE_SITE : 0);
+            return true;
+        }
     }
     return false;
 }
@@ -189,7 +194,8 @@ static void report_damaged(hf_heap *heap, const char *block, size_t extent, stru
         memcpy(report.bytes, hfi_block_trailer(block, extent), HFI_TRAILER);
     }
     quarantine(owner);
-    if (trailer_whole || first_to_report(heap, hfi_block_trailer(block, extent))) emit(heap, &report);
+    if (trailer_whole || first_to_report(heap, hfi_block_trailer(block, extent)))
+        emit(heap, &report);
 }
 
 static void report_plain(hf_heap *heap, hf_report_kind kind, const void *address, const void *block,
