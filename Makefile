@@ -78,15 +78,17 @@ test-python: packages setup
 	$(BIN)/python -m pytest -m 'not nightly' --junitxml=$(RESULTS)/python.xml $(PYTEST_ARGS)
 
 lint: packages setup
-	clang-format-14 --dry-run --Werror $(FORMATTED)
+	@echo "clang-format: $(words $(FORMATTED)) files"
+	@clang-format-14 --dry-run --Werror $(FORMATTED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python tools/check_layers.py
 	$(BIN)/python tools/docs_from_tables.py --check
+	$(BIN)/python tools/docs_from_tables.py --check
 
 format: packages setup
-	clang-format-14 -i $(FORMATTED)
+	@clang-format-14 -i $(FORMATTED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

@@ -4,15 +4,11 @@
 /// Talks to    stats.hpp.   Used by holdfast/stats.py.
 #include "core.hpp"
 
+#include <holdfast/python.h>
+
 #include <nanobind/stl/string.h>
 
 #include <string>
-
-/* Part of libholdfast_malloc.so only: null where it is not loaded. */
-extern "C" {
-__attribute__((weak)) std::size_t hf_python_json(char *buffer, std::size_t size);
-__attribute__((weak)) std::uint64_t hf_python_reclaim(void);
-}
 
 namespace {
 
