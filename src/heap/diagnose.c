@@ -116,21 +116,26 @@ static unsigned trailer_bytes(const char *block, size_t extent, uint64_t note) {
  * never written to has the pattern of its last free. */
 static bool guess_size(const char *block, size_t extent, size_t *size_out, uint64_t *note_out) {
     size_t most = extent - HFI_TRAILER < HFI_SLACK_MAX ? extent - HFI_TRAILER : HFI_SLACK_MAX;
+    size_t usual = extent <= HFI_LINEAR_MAX ? 15 : extent / 8 + 16;
     unsigned best = 3;
-    for (unsigned domain = 0; domain < 4; domain++) {
-        for (size_t slack = 0; slack <= most; slack++) {
-            uint64_t note = slack | (uint64_t)domain << HFI_DOMAIN_SHIFT;
-            unsigned same = trailer_bytes(block, extent, note);
-            if (same <= best) continue;
-            best = same;
-            *size_out = extent - HFI_TRAILER - slack;
-            *note_out = note;
+    /* What the class usually leaves first: the whole range is thirty thousand candidates. */
+    for (size_t pass = 0; pass < 2 && best == 3; pass++) {
+        for (unsigned flags = 0; flags < 8; flags++) {
+            for (size_t slack = 0; slack <= most && (pass == 1 || slack <= usual); slack++) {
+                uint64_t note = slack | (uint64_t)flags << HFI_DOMAIN_SHIFT;
+                unsigned same = trailer_bytes(block, extent, note);
+                if (same <= best ||
+                    slack + HFI_TRAILER + HFI_SITE_WORD > extent + (flags < 4 ? 8 : 0))
+                    continue;
+                best = same;
+                *size_out = hfi_block_size(extent, note);
+                *note_out = note;
+            }
         }
     }
     if (best > 3) return true;
     /* Behind the pattern there may be a site word; with less than eight bytes of slack only the
      * start of the pattern is left, and two bytes of it are taken for proof. */
-    size_t usual = extent <= HFI_LINEAR_MAX ? 15 : extent / 8 + 16;
     for (size_t kept = HFI_TRAILER; kept <= HFI_TRAILER + HFI_SITE_WORD; kept += HFI_SITE_WORD) {
         for (size_t slack = usual; slack >= 2; slack--) {
             if (slack > most || extent <= kept + slack) continue;
@@ -192,6 +197,16 @@ static void report_damaged(hf_heap *heap, const char *block, size_t extent, stru
         report.found = hfi_load64(hfi_block_trailer(block, extent));
         report.bytes_count = HFI_TRAILER;
         memcpy(report.bytes, hfi_block_trailer(block, extent), HFI_TRAILER);
+        /* A site word that makes sense stands between payload and trailer: who came from the
+         * payload's side would have run over it. */
+        uint64_t sites =
+            extent > 2 * HFI_TRAILER ? hfi_load64(block + extent - 2 * HFI_TRAILER) : 0;
+        if (heap->all_sites && (uint32_t)sites != 0 && (uint32_t)sites <= hfi_sites_count() &&
+            sites >> 32 == 0) {
+            report.kind = HF_REPORT_UNDERFLOW;
+            if (owner != NULL && owner->kind == HFI_OWNER_SLAB) report.address = block + extent;
+            hfi_site_text((uint32_t)sites, report.site_allocated, sizeof report.site_allocated);
+        }
     }
     quarantine(owner);
     if (trailer_whole || first_to_report(heap, hfi_block_trailer(block, extent)))
