@@ -283,7 +283,8 @@ void hfi_free(hf_heap *only, void *pointer, int domain, size_t expected_size) {
             hfi_report_domain(heap, block, note_domain(live.note), domain, "free");
         if (heap->trailer && expected_size != SIZE_MAX && expected_size != live.size)
             hfi_report_size(heap, block, expected_size, "free");
-        if (heap->fill && live.owner->kind == HFI_OWNER_SLAB)
+        /* Where each free takes its time anyway, the neighbour is looked at at once. */
+        if ((heap->fill || heap->all_sites) && live.owner->kind == HFI_OWNER_SLAB)
             (void)hfi_verify_before(heap, block, live.extent, "free");
         mark_freed(heap, block, &live);
         struct hfi_tcache *tc = live.owner->kind != HFI_OWNER_SLAB ? cache_of(heap) : NULL;
