@@ -11,8 +11,8 @@ and is run under ``LD_PRELOAD`` once per profile and ``n``, with the reports col
 there. Then again with the policy ``abort`` (it must die by SIGABRT, the report written before) and
 with a handler (it must be called exactly once).
 
-Usage: ``python3 tests/fault/run_faults.py --build DIR [--only NAME] [--profile P]``; pytest collects
-the same cases through ``test_sins.py``.
+Usage: ``python3 tests/fault/run_faults.py --build DIR [--only NAME] [--profile P]``; pytest has
+the same cases by ``test_sins.py``.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def evaluate(text: str, n: int, extent: int) -> list[str]:
     allowed = []
     for word in text.split("|"):
         if re.fullmatch(r"[ne0-9x+*/ -]+", word):
-            word = str(eval(word.replace("/", "//"), {"__builtins__": {}}, {"n": n, "e": extent}))  # noqa: S307
+            word = str(eval(word.replace("/", "//"), {"__builtins__": {}}, {"n": n, "e": extent}))
         allowed.append(word)
     return allowed
 
@@ -197,9 +197,8 @@ def check_case(build: Path, sin: Sin, profile: str, n: int) -> list[str]:
     if went_on.status != 0:
         wrong.append(f"policy report: status {went_on.status} {went_on.stderr[-500:]!r}")
     wrong += compare(expected, went_on.reports, n)
-    if not silent and expected.kind.split("|")[0] not in went_on.stderr:
-        if not any(kind in went_on.stderr for kind in expected.kind.split("|")):
-            wrong.append(f"nothing about it on stderr: {went_on.stderr[-300:]!r}")
+    if not silent and not any(kind in went_on.stderr for kind in expected.kind.split("|")):
+        wrong.append(f"nothing about it on stderr: {went_on.stderr[-300:]!r}")
 
     aborted = run_program(build, sin, profile, n, HOLDFAST_ON_CORRUPTION="abort")
     want = 0 if silent else -signal.SIGABRT

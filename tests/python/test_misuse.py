@@ -38,7 +38,7 @@ class Case:
     kind: str
     size: int | None
     site: str | None
-    """Function that must stand in the site of the block's last allocation (dfree2: by the churn)."""
+    """Function that must stand in the site of the block's last allocation (dfree2: the churn's)."""
 
 
 CASES = (
