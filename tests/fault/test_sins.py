@@ -11,7 +11,8 @@ import pytest
 _spec = importlib.util.spec_from_file_location(
     "holdfast_run_faults", Path(__file__).with_name("run_faults.py")
 )
-assert _spec is not None and _spec.loader is not None
+assert _spec is not None
+assert _spec.loader is not None
 run_faults = importlib.util.module_from_spec(_spec)
 sys.modules[_spec.name] = run_faults
 _spec.loader.exec_module(run_faults)
