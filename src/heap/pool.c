@@ -172,6 +172,26 @@ static size_t release_chain(struct hfi_slab *chain) {
     return bytes;
 }
 
+/* Out of service: in no list, found by no hot path. Idempotent. */
+static void slab_retire(struct hfi_pool *pool, struct hfi_slab *slab) HF_REQUIRES(pool->lock) {
+    if (slab->state == HFI_SLAB_QUARANTINED) return;
+    slab_unlist(pool, slab);
+    slab->state = HFI_SLAB_QUARANTINED;
+    pool->quarantined_count++;
+    pool->taken -= slab->taken;
+    hfi_pagemap_set_magazine(slab->base, slab->slices, 0);
+    /* Blocks of this slab that wait in the depot go nowhere. */
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < pool->depot_count; i++) {
+        if (hfi_pagemap_owner(pool->depot[i]) == &slab->owner)
+            (void)hfi_slab_give(slab, hfi_slab_index(slab, pool->depot[i]));
+        else
+            pool->depot[kept++] = pool->depot[i];
+    }
+    pool->depot_count = kept;
+    if (pool->depot_low > kept) pool->depot_low = kept;
+}
+
 /* --- batches ------------------------------------------------------------------------------- */
 
 /* Writes the freed pattern into blocks handed out for the first time. */
@@ -186,6 +206,7 @@ static void freshen(const struct hfi_pool *pool, struct hfi_slab *slab, void **b
 
 uint32_t hfi_pool_take(struct hfi_pool *pool, void **blocks_out, uint32_t wanted, unsigned home) {
     uint32_t got = 0;
+    struct hfi_slab *broken = NULL;
     bool trailer = pool->heap->trailer;
     hfi_lock_acquire(&pool->lock);
     uint32_t from_depot = pool->depot_count < wanted ? pool->depot_count : wanted;
@@ -215,6 +236,11 @@ uint32_t hfi_pool_take(struct hfi_pool *pool, void **blocks_out, uint32_t wanted
         }
         if (most > used_before) most = used_before;
         uint32_t taken = hfi_slab_take(slab, blocks_out + got, most);
+        if (hfi_unlikely(taken == 0)) { /* it was listed as having some: its bitmap is damaged */
+            slab_retire(pool, slab);
+            broken = slab;
+            continue;
+        }
         pool->taken += taken;
         slab->idle = 0;
         if (trailer) freshen(pool, slab, blocks_out + got, taken, fresh);
@@ -222,6 +248,8 @@ uint32_t hfi_pool_take(struct hfi_pool *pool, void **blocks_out, uint32_t wanted
         slab_file(pool, slab);
     }
     hfi_lock_release(&pool->lock);
+    if (hfi_unlikely(broken != NULL))
+        hfi_report_metadata(pool->heap, &broken->owner, broken->base, "refill");
     if (from_depot == 0) { /* popped from the end: lowest address last, so that it goes first */
         for (uint32_t i = 0; i < got / 2; i++) {
             void *swap = blocks_out[i];
@@ -346,33 +374,8 @@ size_t hfi_pool_reclaim(struct hfi_pool *pool, bool force, bool *more_out) {
 void hfi_pool_quarantine(struct hfi_slab *slab) {
     struct hfi_pool *pool = slab->pool;
     hfi_lock_acquire(&pool->lock);
-    if (slab->state != HFI_SLAB_QUARANTINED) {
-        slab_unlist(pool, slab);
-        slab->state = HFI_SLAB_QUARANTINED;
-        pool->quarantined_count++;
-        pool->taken -= slab->taken;
-        hfi_pagemap_set_magazine(slab->base, slab->slices, 0);
-        /* Blocks of this slab that wait in the depot go nowhere. */
-        uint32_t kept = 0;
-        for (uint32_t i = 0; i < pool->depot_count; i++) {
-            if (hfi_pagemap_owner(pool->depot[i]) == &slab->owner)
-                (void)hfi_slab_give(slab, hfi_slab_index(slab, pool->depot[i]));
-            else
-                pool->depot[kept++] = pool->depot[i];
-        }
-        pool->depot_count = kept;
-        if (pool->depot_low > kept) pool->depot_low = kept;
-    }
+    slab_retire(pool, slab);
     hfi_lock_release(&pool->lock);
-}
-
-/* The memory serves others next: a pointer that the program kept must not find a live trailer. */
-static void forget_live(struct hfi_slab *slab) {
-    for (uint32_t i = 0; i < slab->fresh; i++) {
-        char *block = hfi_slab_block(slab, i);
-        if (!hfi_slab_has(slab, i) && hfi_block_note(block, slab->block_size) <= HFI_NOTE_MAX)
-            hfi_block_mark_freed(block, slab->block_size);
-    }
 }
 
 void hfi_pools_destroy(hf_heap *heap) {
