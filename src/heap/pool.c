@@ -378,6 +378,15 @@ void hfi_pool_quarantine(struct hfi_slab *slab) {
     hfi_lock_release(&pool->lock);
 }
 
+/* The memory serves others next: a pointer that the program kept must not find a live trailer. */
+static void forget_live(struct hfi_slab *slab) {
+    for (uint32_t i = 0; i < slab->fresh; i++) {
+        char *block = hfi_slab_block(slab, i);
+        if (!hfi_slab_has(slab, i) && hfi_block_note(block, slab->block_size) <= HFI_NOTE_MAX)
+            hfi_block_mark_freed(block, slab->block_size);
+    }
+}
+
 void hfi_pools_destroy(hf_heap *heap) {
     for (unsigned i = 0; i < heap->node_count * HFI_CLASS_COUNT; i++) {
         struct hfi_pool *pool = &heap->pools[i];
