@@ -8,7 +8,7 @@ Method: every ``sins/*.c`` says on its first lines what must be reported in whic
 
 and is run under ``LD_PRELOAD`` once per profile and ``n``, with the reports collected through
 ``HOLDFAST_REPORT_DIR``: the program must go on (exit 0), and exactly the expected report must be
-there. Then again with the policy ``abort`` (it must die by SIGABRT, the report written before) and
+there. Then again with policy ``abort`` (it must die by SIGABRT, the report written before) and
 with a handler (it must be called exactly once).
 
 Usage: ``python3 tests/fault/run_faults.py --build DIR [--only NAME] [--profile P]``; pytest has

@@ -11,6 +11,7 @@
  * Why         the heap is made anew each time, so that each flip meets the same heap. */
 #include <blocks/slab.h>
 #include <errno.h>
+#include <heap/large.h>
 #include <heap/middle.h>
 #include <pages/pagemap.h>
 #include <signal.h>
@@ -60,8 +61,8 @@ static const target targets[] = {
     {"pattern-96", 96, false, PATTERN, HF_PROFILE_CHECKED, false},
     {"pattern-50000", 50000, false, PATTERN, HF_PROFILE_CHECKED, false},
     {"pattern-3000001", 3000001, false, PATTERN, HF_PROFILE_CHECKED, false},
-    {"freed-trailer-24", 24, true, TRAILER, HF_PROFILE_CHECKED, false},
-    {"freed-trailer-1000", 1000, true, TRAILER, HF_PROFILE_CHECKED, false},
+    {"freed-trailer-24", 24, true, TRAILER, 9, false},
+    {"freed-trailer-1000", 1000, true, TRAILER, 9, false},
     {"freed-pattern-24", 24, true, PAYLOAD, HF_PROFILE_CHECKED, false},
     {"freed-pattern-1000", 1000, true, PAYLOAD, HF_PROFILE_CHECKED, false},
     {"header-50000", 50000, false, HEADER, HF_PROFILE_CHECKED, false},
@@ -87,6 +88,8 @@ static unsigned char *target_bits(const target *t, size_t *bits_out) {
     struct hfi_owner *owner = hfi_pagemap_owner(block);
     extent_found = 0;
     CHECK_EQ(hf_heap_view(heap, find_extent, block), HF_OK);
+    /* A large block occupies its segment; its trailer stands at the end of its own pages. */
+    if (owner->kind == HFI_OWNER_LARGE) extent_found = ((struct hfi_large *)owner)->extent;
     CHECK(extent_found >= t->size + HFI_TRAILER);
     size_t room = extent_found - t->size - HFI_TRAILER;
     *bits_out = 64;
