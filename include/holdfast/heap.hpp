@@ -92,9 +92,10 @@ public:
         return block;
     }
 
-    /// Grows or shrinks a block; it may move. On OutOfMemory the old block is as it was.
+    /// Grows or shrinks a block; it may move. On OutOfMemory the old block is as it was. Size 0 keeps
+    /// a block of its own, unlike realloc's, which frees.
     [[nodiscard]] void *reallocate(void *block, std::size_t size) const {
-        void *moved = hf_heap_realloc(native(), block, size);
+        void *moved = hf_heap_realloc(native(), block, size != 0 ? size : 1);
         if (moved == nullptr) [[unlikely]]
             throw OutOfMemory::refused();
         return moved;
