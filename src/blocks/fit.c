@@ -74,6 +74,13 @@ static uint32_t search(struct hfi_fit *fit, uint32_t from, uint32_t to, uint32_t
     return best;
 }
 
+/* The free block that starts here says the same at both ends, and is not used as well. */
+static bool whole(const struct hfi_fit *fit, uint32_t start) {
+    uint32_t length = fit->length[start];
+    return length != 0 && length <= fit->units - start &&
+           fit->length[start + length - 1] == length && !hfi_fit_is_used(fit, start);
+}
+
 uint32_t hfi_fit_take(struct hfi_fit *fit, uint32_t count, uint32_t align, uint32_t offset) {
     uint32_t free_start = 0, at;
     if (count == 0 || count > fit->largest) return HFI_FIT_NONE;
@@ -83,6 +90,11 @@ uint32_t hfi_fit_take(struct hfi_fit *fit, uint32_t count, uint32_t align, uint3
         at = search(fit, 0, from, count, align, offset, &free_start);
     if (at == HFI_FIT_NONE) {
         if (align == 1) fit->largest = count - 1; /* the whole range was seen */
+        return HFI_FIT_NONE;
+    }
+    if (!whole(fit, free_start)) {
+        fit->damaged = true;
+        fit->largest = 0;
         return HFI_FIT_NONE;
     }
     uint32_t length = fit->length[free_start], before = at - free_start;

@@ -9,7 +9,8 @@
  * Invariants  blocks tile [0, units); free_units == sum of free lengths; largest >= longest free.
  * Talks to    nothing.   Called by heap/middle.c, shm.
  * Threads     the caller's lock.
- * Fails with  HFI_FIT_NONE.
+ * Fails with  HFI_FIT_NONE; `damaged` is set, and nothing handed out, where the two ends of a block,
+ *             or the two maps, contradict each other.
  * Source      Knuth, TAOCP 1, section 2.5 (boundary tags); Wilson et al. 1995 on first fit. */
 #ifndef HFI_FIT_H
 #define HFI_FIT_H
@@ -30,6 +31,7 @@ struct hfi_fit {
     uint32_t largest; /* no free block is longer                   */
     uint32_t cursor;  /* next fit: where the last search ended     */
     uint64_t splits, coalesces;
+    bool damaged;     /* a step met tables that contradict each other */
     uint16_t *length; /* [units]                                   */
     uint64_t *used;   /* bitmap                                    */
     uint64_t *free;   /* bitmap                                    */

@@ -233,8 +233,10 @@ void *hfi_middle_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t
                 continue;
             }
             void *payload = pool_take(pool, &want, extent_out);
+            bool damaged = pool->fit.damaged && !pool->quarantined;
             hfi_lock_release(&pool->lock);
             if (payload != NULL) return payload;
+            if (damaged) hfi_report_metadata(heap, &pool->owner, pool->base, "malloc");
         }
         if (busy != NULL) {
             hfi_lock_acquire(&busy->lock);
