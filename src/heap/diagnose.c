@@ -387,7 +387,7 @@ static bool is_whole(const char *block, size_t extent) {
 
 /* hfi_block_seal writes the pattern first; with less than eight bytes of slack its end covers the
  * start of the trailer until that follows. */
-static bool is_being_sealed(const char *block, size_t extent) {
+bool hfi_is_being_sealed(const char *block, size_t extent) {
     uint64_t word = hfi_load64(hfi_block_trailer(block, extent));
     for (unsigned slack = 0; slack < 8; slack++) {
         uint64_t covered = UINT64_MAX >> (8 * slack);
@@ -402,7 +402,8 @@ static bool settles(const char *block, size_t extent) {
     /* Two seconds: a thread of the lowest priority can be off its processor for long. */
     enum { SPINS = 64, SLEEPS = 4000, SLEEP_NS = 500000 };
     _Atomic uint32_t never = 0;
-    for (unsigned round = 0; round < SPINS + SLEEPS && is_being_sealed(block, extent); round++) {
+    for (unsigned round = 0; round < SPINS + SLEEPS && hfi_is_being_sealed(block, extent);
+         round++) {
         if (hfi_threads_lost) return true;
         if (round >= SPINS) (void)hfi_os_futex_wait(&never, 0, SLEEP_NS);
     }

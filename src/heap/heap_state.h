@@ -41,6 +41,8 @@ void hfi_report_double_free(hf_heap *heap, const void *block, size_t extent, con
 void hfi_report_size(hf_heap *heap, const void *block, size_t given, const char *found_by);
 void hfi_report_foreign(hf_heap *heap, const void *block, const char *found_by);
 /* The bookkeeping of a slab or pool does not agree with itself. */
+/* True if the trailer looks as in the middle of hfi_block_seal. */
+bool hfi_is_being_sealed(const char *block, size_t extent);
 void hfi_report_metadata(hf_heap *heap, struct hfi_owner *owner, const void *address,
                          const char *found_by);
 /* A freed small block does not hold what it held when it was freed. */

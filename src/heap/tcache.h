@@ -72,7 +72,7 @@ void hfi_thread_exit(struct hfi_thread *thread);
 /* Child of a fork: the other threads are gone, their caches are ours to flush. */
 void hfi_thread_fork_child(void);
 /* Some were in the middle of a malloc or free then: a block may be half sealed and stay so. */
-extern bool hfi_threads_lost;
+extern uint32_t hfi_threads_lost;
 /* Blocks of `heap` that threads hold, by class (cached_out[HFI_CLASS_COUNT]) and counters. */
 void hfi_tcache_sum(hf_heap *heap, uint64_t *cached_out, uint64_t *allocs_out,
                     uint64_t *misses_out);

@@ -152,7 +152,7 @@ void hfi_tcache_drop_slab(struct hfi_tcache *tc, const struct hfi_slab *slab, un
     hfi_own_store(m->top, kept);
 }
 
-bool hfi_threads_lost;
+uint32_t hfi_threads_lost;
 
 void hfi_thread_fork_child(void) {
     struct hfi_thread *mine = hfi_thread_current;
@@ -164,7 +164,7 @@ void hfi_thread_fork_child(void) {
         struct hfi_thread *next = thread->next;
         if (thread != mine) {
             /* The sweep was stopped before the fork, so a flag that is set means abandoned. */
-            hfi_threads_lost = true;
+            hfi_threads_lost++;
             hfi_thread_exit(thread);
         }
         thread = next;
