@@ -16,6 +16,10 @@ void hfi_reclaim_hook_add(hfi_reclaim_hook hook);
 /* There is something to decay: makes sure a tick comes. Callable from anywhere, cheap. */
 void hfi_reclaim_wake(void);
 
+/* While the calling thread's count is above 0 no reclaim thread is started from its frees: libc may
+ * hold locks that pthread_create takes. `change` is 1 or -1; at 0 what waited is started. */
+void hfi_threads_forbid(int change);
+
 /* Bytes that such an owner holds count towards the limits of the default heap. False: refused. */
 bool hfi_external_charge(size_t bytes);
 void hfi_external_discharge(size_t bytes);

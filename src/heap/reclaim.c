@@ -39,6 +39,8 @@ static pthread_t thread;
 static uint32_t thread_kernel_id;
 static _Atomic uint64_t serial_next_ns;
 static bool thread_at_fork;
+/* Above 0: libc may hold the locks of pthread_create on the calling thread. */
+static __thread int threads_forbidden __attribute__((tls_model("initial-exec")));
 /* The calling thread is inside a pass. */
 static __thread bool in_pass __attribute__((tls_model("initial-exec")));
 
@@ -154,6 +156,9 @@ static void *reclaim_thread(void *unused) {
 /* pthread_create allocates: it runs with no lock held, and the state keeps others from starting a
  * second one meanwhile. */
 static void thread_start(void) {
+    /* A thread on its way out frees from inside libc, too. */
+    struct hfi_thread *mine = hfi_thread_current;
+    if (threads_forbidden != 0 || (mine != NULL && mine->exiting)) return;
     uint32_t none = THREAD_NONE;
     if (!atomic_compare_exchange_strong(&thread_state, &none, THREAD_STARTING)) return;
     pthread_attr_t attributes;
@@ -210,6 +215,12 @@ void hfi_reclaim_wake(void) {
         return;
     atomic_store(&work, 1);
     if (atomic_load_explicit(&thread_state, memory_order_relaxed) == THREAD_NONE) thread_start();
+}
+
+void hfi_threads_forbid(int change) {
+    threads_forbidden += change;
+    if (threads_forbidden == 0 && atomic_load_explicit(&work, memory_order_relaxed) != 0)
+        hfi_reclaim_wake();
 }
 
 void hfi_reclaim_note_frees(hf_heap *heap, uint32_t count) {
