@@ -219,10 +219,20 @@ hf_heap *hfi_heap_first(void) {
 
 /* --- limits --------------------------------------------------------------------------------- */
 
+static uint64_t warm_bytes(void) {
+    return hfi_segment_dirty(HFI_ZONE_SMALL) + hfi_segment_dirty(HFI_ZONE_HUGE);
+}
+
 /* Would `total` break the hard limit? Notes it if it crosses the soft one with these bytes. */
 static bool limits_allow(hf_heap *heap, uint64_t total, size_t bytes) {
     uint64_t hard = atomic_load_explicit(&heap->limit_hard, memory_order_relaxed);
-    if (hfi_unlikely(hard != 0 && total > hard)) {
+    /* What is free but still warm is mapped, too: it goes before anything is refused. */
+    uint64_t warm = hard != 0 && heap->is_default ? warm_bytes() : 0;
+    if (hfi_unlikely(warm != 0 && total + warm > hard)) {
+        (void)hfi_segment_decay(true, NULL);
+        warm = warm_bytes();
+    }
+    if (hfi_unlikely(hard != 0 && total + warm > hard)) {
         atomic_fetch_add_explicit(&heap->limit_hits, 1, memory_order_relaxed);
         return false;
     }

@@ -197,10 +197,10 @@ static void test_child_of_fork_gets_free_locks(void) {
         hfi_lock_reinit(&fork_lock);
         hfi_lock_reinit(&low);
         hfi_locks_forget();
-        hfi_lock_acquire(&fork_lock);
         hfi_lock_acquire(&low);
-        hfi_lock_release(&low);
+        hfi_lock_acquire(&fork_lock);
         hfi_lock_release(&fork_lock);
+        hfi_lock_release(&low);
         _exit(0);
     }
     hfi_lock_release(&low);
