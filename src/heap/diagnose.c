@@ -360,6 +360,11 @@ void hfi_report_double_free(hf_heap *heap, const void *block, size_t extent, con
 }
 
 void hfi_report_written(hf_heap *heap, const void *block, size_t extent, const char *found_by) {
+    struct hfi_owner *owner = hfi_pagemap_owner(block);
+    /* Its slab went out of service for damage that was reported; this is part of it. */
+    if (owner != NULL && owner->kind == HFI_OWNER_SLAB &&
+        ((struct hfi_slab *)owner)->state == HFI_SLAB_QUARANTINED)
+        return;
     hf_report report;
     begin(&report, heap, HF_REPORT_USE_AFTER_FREE, block, found_by);
     uint64_t note = hfi_block_note_freed(block, extent);

@@ -150,6 +150,11 @@ void hfi_tcache_drop_slab(struct hfi_tcache *tc, const struct hfi_slab *slab, un
     for (void **slot = kept; slot < m->top; slot++)
         if (hfi_pagemap_owner(*slot) != &slab->owner) *kept++ = *slot;
     hfi_own_store(m->top, kept);
+    for (unsigned i = 0; tc->delay != NULL && i < HFI_DELAY_SLOTS; i++) {
+        void **place = &tc->delay[c].blocks[i];
+        if (*place != NULL && hfi_pagemap_owner(*place) == &slab->owner)
+            hfi_own_store(*place, NULL);
+    }
 }
 
 uint32_t hfi_threads_lost;
