@@ -297,6 +297,13 @@ static void diagnose_middle(struct hfi_middle_pool *pool, const char *address,
 
 static void diagnose_large(struct hfi_large *large, const char *address, const char *found_by) {
     hf_heap *heap = large->heap;
+    /* Freed and resting, or out of service: its memory may fault. */
+    if (!large->live) {
+        bool start = address == large->payload;
+        report_plain(heap, start ? HF_REPORT_DOUBLE_FREE : HF_REPORT_INVALID_FREE, address,
+                     start ? address : NULL, 0, HFI_NOTE_MAX + 1, found_by);
+        return;
+    }
     uint64_t note =
         heap->trailer ? hfi_block_note(large->payload, large->extent) : HFI_NOTE_MAX + 1;
     if (address != large->payload)

@@ -19,6 +19,7 @@
 
 #define HUGE_LEAST ((size_t)4 << 20) /* from here on huge pages pay, as NumPy found */
 #define RECENT     64u               /* freed payloads remembered, to tell a double free */
+#define RESTING    64u               /* freed guarded blocks that fault, in debug        */
 
 struct hfi_large_set {
     hfi_lock lock;
@@ -26,6 +27,8 @@ struct hfi_large_set {
     uint64_t made, live_count, live_bytes, quarantined_bytes; /* guarded by: lock */
     const void *recent[RECENT];                               /* guarded by: lock */
     uint32_t recent_at;                                       /* guarded by: lock */
+    struct hfi_large *resting[RESTING];                       /* guarded by: lock */
+    uint32_t resting_at;                                      /* guarded by: lock */
 };
 
 struct hfi_large_set *hfi_large_make(hf_heap *heap) {
@@ -75,7 +78,10 @@ static void large_release(struct hfi_large *large) {
     hf_heap *heap = large->heap;
     size_t bytes = segment_size(large);
     hfi_pagemap_set(large->base, large->slices, NULL, 0);
-    if (large->guarded) (void)hfi_os_unguard(large->base + bytes - HFI_PAGE, HFI_PAGE);
+    if (large->resting)
+        (void)hfi_os_unguard(large->base, bytes);
+    else if (large->guarded)
+        (void)hfi_os_unguard(large->base + bytes - HFI_PAGE, HFI_PAGE);
     hfi_segment_give(large->base, large->slices, true);
     hfi_meta_free(large, sizeof *large);
     hfi_heap_discharge(heap, bytes);
@@ -139,14 +145,30 @@ void *hfi_large_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t 
     return large->payload;
 }
 
+/* Debug: the block faults from now on, and the one that rested longest serves again. */
+static struct hfi_large *lay_to_rest(struct hfi_large_set *set, struct hfi_large *large) {
+    if (hfi_os_guard(large->base, segment_size(large)) != 0) return large;
+    hfi_lock_acquire(&set->lock);
+    struct hfi_large **place = &set->resting[set->resting_at++ % RESTING];
+    struct hfi_large *out = *place;
+    large->resting = true;
+    *place = large;
+    set->quarantined_bytes += segment_size(large);
+    if (out != NULL) set->quarantined_bytes -= segment_size(out);
+    hfi_lock_release(&set->lock);
+    return out;
+}
+
 void hfi_large_free(struct hfi_large *large) {
     hf_heap *heap = large->heap;
     struct hfi_large_set *set = heap->large;
     hfi_lock_acquire(&set->lock);
     live_remove(set, large);
+    atomic_store_explicit(&large->live, false, memory_order_relaxed);
     set->recent[set->recent_at++ % RECENT] = large->payload;
     hfi_lock_release(&set->lock);
-    large_release(large);
+    if (large->guarded && heap->options.guard_every != 0) large = lay_to_rest(set, large);
+    if (large != NULL) large_release(large);
     /* Over the bound the decay does not wait for its tick. */
     if (hfi_segment_dirty(HFI_ZONE_HUGE) > heap->options.large_cache)
         (void)hfi_segment_decay(true, NULL);
@@ -304,5 +326,7 @@ void hfi_large_destroy(hf_heap *heap) {
         set->live = large->next;
         large_release(large);
     }
+    for (unsigned i = 0; i < RESTING; i++)
+        if (set->resting[i] != NULL) large_release(set->resting[i]);
     hfi_meta_free(set, sizeof *set);
 }

@@ -12,6 +12,7 @@ struct hfi_large {
     struct hfi_owner owner; /* kind = HFI_OWNER_LARGE                            */
     _Atomic bool live;      /* false: quarantined, or on its way to the list     */
     bool guarded;           /* a guard page right behind the payload             */
+    bool resting;           /* freed, and a guard all over: any access faults    */
     hf_heap *heap;
     char *base; /* of the segment                                    */
     size_t slices;

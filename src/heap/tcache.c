@@ -152,7 +152,7 @@ static void magazine_adapt(struct hfi_tcache *tc, unsigned c) {
     if (wanted > limit) (void)magazine_grow(tc, c, wanted);
 }
 
-void *hfi_tcache_pop_slow(struct hfi_tcache *tc, unsigned c) {
+static void *pop_refill(struct hfi_tcache *tc, unsigned c) {
     if (hfi_unlikely(hfi_tcache_restore(tc))) return hfi_tcache_pop(tc, c);
     struct hfi_magazine *m = &tc->magazine[c];
     struct hfi_magazine_cold *cold = &tc->cold[c];
@@ -167,6 +167,13 @@ void *hfi_tcache_pop_slow(struct hfi_tcache *tc, unsigned c) {
     hfi_own_add(m->allocs, 1);
     tc->sample_left -= (int64_t)(got * m->block_size);
     return m->top[0];
+}
+
+void *hfi_tcache_pop_slow(struct hfi_tcache *tc, unsigned c) {
+    hfi_tcache_enter(tc);
+    void *block = pop_refill(tc, c);
+    hfi_tcache_leave(tc);
+    return block;
 }
 
 uint32_t hfi_tcache_verify(hf_heap *heap, unsigned c, void **blocks, uint32_t count) {
@@ -195,7 +202,7 @@ static void flush_oldest(struct hfi_tcache *tc, unsigned c, uint32_t count) {
     if (count != 0) hfi_pool_give(&tc->pools[c], batch, count);
 }
 
-void hfi_tcache_push_slow(struct hfi_tcache *tc, unsigned c, void *block) {
+static void push_flush(struct hfi_tcache *tc, unsigned c, void *block) {
     if (hfi_unlikely(hfi_tcache_restore(tc))) {
         hfi_tcache_push(tc, c, block);
         return;
@@ -212,6 +219,12 @@ void hfi_tcache_push_slow(struct hfi_tcache *tc, unsigned c, void *block) {
     }
     *m->top = block;
     hfi_own_store(m->top, m->top + 1);
+}
+
+void hfi_tcache_push_slow(struct hfi_tcache *tc, unsigned c, void *block) {
+    hfi_tcache_enter(tc);
+    push_flush(tc, c, block);
+    hfi_tcache_leave(tc);
 }
 
 void *hfi_direct_pop(hf_heap *heap, unsigned c) {

@@ -58,6 +58,17 @@ static inline bool hfi_tcache_restore(struct hfi_tcache *tc) {
     if (hfi_likely(atomic_load_explicit(&tc->sweeping, memory_order_acquire) == 0)) return false;
     return hfi_tcache_restore_slow(tc);
 }
+/* Around every slow path: the sweep leaves a cache alone whose owner is in the middle of one, asleep
+ * on a lock perhaps. SYNC(tcache.busy): the sweep raises `sweeping`, then makes a barrier on all
+ * threads, then looks; so either it sees `busy` or the owner sees `sweeping`. */
+static inline void hfi_tcache_enter(struct hfi_tcache *tc) {
+    hfi_own_store(tc->busy, hfi_own_load(tc->busy) + 1);
+    atomic_signal_fence(memory_order_seq_cst);
+}
+static inline void hfi_tcache_leave(struct hfi_tcache *tc) {
+    atomic_signal_fence(memory_order_seq_cst);
+    hfi_own_store(tc->busy, hfi_own_load(tc->busy) - 1);
+}
 /* The magazine that is empty and full at once. */
 extern void *hfi_null_slots[2];
 /* Looks at freed blocks before anybody else can have them; keeps the whole ones in front. */

@@ -23,6 +23,16 @@
 #define SWEEPING  1u
 #define ABANDONED 2u
 
+/* What `top` is without the withdrawal. A pop or push that was under way moved it by one slot: where
+ * it pointed before (then it points there again: the owner's store wins), or where it was sent. */
+static void **top_restored(const struct hfi_tcache *tc, const struct hfi_magazine *m,
+                           const struct hfi_magazine *was) {
+    void **top = hfi_own_load(m->top);
+    uintptr_t offset = (uintptr_t)top - (uintptr_t)tc->away;
+    if (offset >= sizeof tc->away) return top;
+    return was->top + (top - (void **)(tc->away + 2));
+}
+
 bool hfi_tcache_restore_slow(struct hfi_tcache *tc) {
     uint32_t state;
     /* SYNC(tcache.sweeping): pairs with the release in sweep_end. */
@@ -32,9 +42,12 @@ bool hfi_tcache_restore_slow(struct hfi_tcache *tc) {
         for (unsigned c = 1; c < HFI_CLASS_COUNT; c++) {
             struct hfi_magazine *m = &tc->magazine[c], *was = &tc->withdrawn[c];
             if (was->limit == NULL) continue;
-            if (hfi_own_load(m->top) == hfi_null_slots + 1) hfi_own_store(m->top, was->top);
+            void **top = top_restored(tc, m, was);
+            if (top == was->top + 1 && tc->away[2] != NULL) *was->top = tc->away[2];
+            hfi_own_store(m->top, top);
             hfi_own_store(m->limit, was->limit);
         }
+        tc->away[2] = NULL;
         atomic_store_explicit(&tc->sweeping, 0, memory_order_relaxed);
     }
     return true;
@@ -62,10 +75,9 @@ static uint64_t cache_allocs(struct hfi_tcache *tc, uint64_t *cached_out) {
 static void withdraw(struct hfi_tcache *tc) {
     for (unsigned c = 1; c < HFI_CLASS_COUNT; c++) {
         struct hfi_magazine *m = &tc->magazine[c];
-        tc->withdrawn[c].top = hfi_own_load(m->top);
-        tc->withdrawn[c].limit = hfi_own_load(m->limit);
-        __atomic_store_n(&m->limit, NULL, __ATOMIC_SEQ_CST);
-        __atomic_store_n(&m->top, hfi_null_slots + 1, __ATOMIC_SEQ_CST);
+        tc->withdrawn[c].limit = __atomic_exchange_n(&m->limit, NULL, __ATOMIC_SEQ_CST);
+        /* Exchanged, not read and written: whatever the owner did before this moment counts. */
+        tc->withdrawn[c].top = __atomic_exchange_n(&m->top, tc->away + 2, __ATOMIC_SEQ_CST);
     }
 }
 
@@ -102,6 +114,10 @@ static bool sweep_one(struct hfi_tcache *tc, void **batch, uint16_t *counts, boo
     /* An abandoned sweep that the owner has not met yet still stands. */
     if (atomic_load_explicit(&tc->sweeping, memory_order_acquire) != 0) return false;
     atomic_store_explicit(&tc->sweeping, SWEEPING, memory_order_seq_cst);
+    if (!hfi_os_barrier_all_threads() || hfi_own_load(tc->busy) != 0) {
+        sweep_end(tc, 0);
+        return false;
+    }
     withdraw(tc);
     bool ours = hfi_os_barrier_all_threads() && hfi_os_thread_asleep(tc->thread->id, &after) &&
                 after == before;
@@ -183,7 +199,7 @@ void hfi_tcache_sum(hf_heap *heap, uint64_t *cached_out, uint64_t *allocs_out,
         for (unsigned c = 1; c < HFI_CLASS_COUNT; c++) {
             struct hfi_magazine *m = &tc->magazine[c];
             void **slots = hfi_own_load(tc->cold[c].slots), **top = hfi_own_load(m->top);
-            if (tc->sweeping == ABANDONED) top = tc->withdrawn[c].top;
+            if (tc->sweeping == ABANDONED) top = top_restored(tc, m, &tc->withdrawn[c]);
             if (slots != NULL && top > slots) cached_out[c] += (uint64_t)(top - (slots + 1));
             for (unsigned i = 0; tc->delay != NULL && i < HFI_DELAY_SLOTS; i++)
                 cached_out[c] += hfi_own_load(tc->delay[c].blocks[i]) != NULL;

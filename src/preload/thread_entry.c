@@ -7,7 +7,8 @@
  * What there is to reclaim waits for the next slow free, or for the function to return.
  * Invariants  the note is the calling thread's own and nests.
  * Talks to    heap/hooks.h.   Called by the program.
- * Threads     the real functions are looked up once each; two threads that do it agree.
+ * Threads     the real functions are looked up before the reclaim thread can be wanted: dlsym frees
+ *             its last error text, and a dlsym inside that free would free it again.
  * Fails with  what libc's functions fail with; ENOSYS where libc has no such function.
  * Source      glibc 2.36, nptl/nptl-stack.c, __nptl_free_stacks. */
 #include <dlfcn.h>
@@ -22,13 +23,13 @@
 
 /* Defines NAME with these parameters, which calls the next one with these arguments. */
 #define PASS_THROUGH(name, parameters, arguments)                                                  \
+    static int(*_Atomic real_##name) parameters;                                                   \
     HF_API int name parameters {                                                                   \
-        static _Atomic(int(*) parameters) real;                                                    \
-        int(*next) parameters = atomic_load_explicit(&real, memory_order_relaxed);                 \
+        int(*next) parameters = atomic_load_explicit(&real_##name, memory_order_relaxed);          \
         if (next == NULL) {                                                                        \
             next = (int(*) parameters)dlsym(RTLD_NEXT, #name);                                     \
             if (next == NULL) return ENOSYS;                                                       \
-            atomic_store_explicit(&real, next, memory_order_relaxed);                              \
+            atomic_store_explicit(&real_##name, next, memory_order_relaxed);                       \
         }                                                                                          \
         hfi_threads_forbid(1);                                                                     \
         int result = next arguments;                                                               \
@@ -53,3 +54,9 @@ PASS_THROUGH(thrd_create, (thrd_t * thread, thrd_start_t start, void *argument),
              (thread, start, argument))
 PASS_THROUGH(thrd_join, (thrd_t thread, int *result_out), (thread, result_out))
 PASS_THROUGH(thrd_detach, (thrd_t thread), (thread))
+
+/* Before every constructor without a number, the one that allows the reclaim thread among them. */
+__attribute__((constructor(101))) static void look_up(void) {
+    atomic_store_explicit(&real_pthread_create, dlsym(RTLD_NEXT, "pthread_create"),
+                          memory_order_relaxed);
+}
