@@ -246,6 +246,7 @@ void hfi_direct_push(hf_heap *heap, unsigned c, void *block) {
 /* --- all of it ------------------------------------------------------------------------------ */
 
 void hfi_tcache_flush(struct hfi_tcache *tc) {
+    hfi_tcache_enter(tc);
     (void)hfi_tcache_restore(tc);
     for (unsigned c = 1; c < HFI_CLASS_COUNT; c++) {
         struct hfi_magazine *m = &tc->magazine[c];
@@ -265,6 +266,7 @@ void hfi_tcache_flush(struct hfi_tcache *tc) {
         delayed = hfi_tcache_verify(tc->heap, c, batch, delayed);
         if (delayed != 0) hfi_pool_give(&tc->pools[c], batch, delayed);
     }
+    hfi_tcache_leave(tc);
 }
 
 void hfi_thread_flush_all(void) {

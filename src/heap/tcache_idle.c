@@ -4,15 +4,16 @@
  * let others in. So the sweep proves that the thread does not run:
  *
  *   1 asleep? note its count of context switches          sweeping = 1
- *   2 withdraw every magazine: empty and full at once, so each path of the owner turns slow
- *   3 barrier on all threads
- *   4 asleep still, with the same count? it did not run since 1: the blocks are ours.  sweeping = 0
- *     otherwise nothing was touched and the owner puts its magazines back itself.      sweeping = 2
+ *   2 barrier on all threads; in a slow path? leave it alone                          sweeping = 0
+ *   3 withdraw every magazine: empty and full at once, so each path of the owner turns slow
+ *   4 barrier on all threads
+ *   5 asleep still, with the same count? it did not run since 1: the blocks are ours.  sweeping = 0
+ *     otherwise no slot was touched and the owner puts its magazines back itself.      sweeping = 2
  *
- * A pop or push that was under way when the thread fell asleep cannot exist: a thread asleep in the
- * kernel is in a system call or a fault, and the hot path makes no call and faults only on a block,
- * after the magazine is consistent; that case is caught by 2: the owner's late store of `top` wins
- * over the withdrawal, and the owner sees a `top` that is not ours.
+ * A pop or push cannot be under way in a thread that sleeps: a thread asleep in the kernel is in a
+ * system call, and the hot path makes none. One that wakes between 1 and 3 can be in the middle of a
+ * single pop or push: it has read its magazine before 3 and moves `top` by one slot after it, to where
+ * it was or to where 3 sent it; `away` has room for that, and putting back counts it.
  * Invariants  slots are never written by the sweep.
  * Threads     the sweep holds heap->caches_lock, so a cache cannot vanish under it.
  * Source      asymmetric synchronisation by membarrier(2), as in userspace RCU (Desnoyers 2012). */
@@ -41,7 +42,10 @@ bool hfi_tcache_restore_slow(struct hfi_tcache *tc) {
     if (state == ABANDONED) {
         for (unsigned c = 1; c < HFI_CLASS_COUNT; c++) {
             struct hfi_magazine *m = &tc->magazine[c], *was = &tc->withdrawn[c];
-            if (was->limit == NULL) continue;
+            if (was->limit == NULL) {
+                hfi_own_store(m->top, was->top);
+                continue;
+            }
             void **top = top_restored(tc, m, was);
             if (top == was->top + 1 && tc->away[2] != NULL) *was->top = tc->away[2];
             hfi_own_store(m->top, top);
@@ -88,7 +92,10 @@ static uint32_t collect(struct hfi_tcache *tc, void **batch, uint16_t *counts) {
         struct hfi_magazine *m = &tc->magazine[c], *was = &tc->withdrawn[c];
         void **slots = tc->cold[c].slots;
         counts[c] = 0;
-        if (slots == NULL || was->limit == NULL) continue;
+        if (slots == NULL || was->limit == NULL) {
+            hfi_own_store(m->top, was->top);
+            continue;
+        }
         for (void **slot = slots + 1; slot < was->top; slot++)
             batch[total + counts[c]++] = *slot;
         total += counts[c];
@@ -160,7 +167,9 @@ size_t hfi_tcache_sweep(hf_heap *heap, bool *more_out) {
 }
 
 void hfi_tcache_drop_slab(struct hfi_tcache *tc, const struct hfi_slab *slab, unsigned c) {
-    if (tc == NULL || tc->cold[c].slots == NULL || hfi_tcache_restore(tc)) return;
+    if (tc == NULL || tc->cold[c].slots == NULL) return;
+    hfi_tcache_enter(tc);
+    (void)hfi_tcache_restore(tc);
     struct hfi_magazine *m = &tc->magazine[c];
     void **kept = tc->cold[c].slots + 1;
     for (void **slot = kept; slot < m->top; slot++)
@@ -171,6 +180,7 @@ void hfi_tcache_drop_slab(struct hfi_tcache *tc, const struct hfi_slab *slab, un
         if (*place != NULL && hfi_pagemap_owner(*place) == &slab->owner)
             hfi_own_store(*place, NULL);
     }
+    hfi_tcache_leave(tc);
 }
 
 uint32_t hfi_threads_lost;
