@@ -20,6 +20,7 @@
 #define HUGE_LEAST ((size_t)4 << 20) /* from here on huge pages pay, as NumPy found */
 #define RECENT     64u               /* freed payloads remembered, to tell a double free */
 #define RESTING    64u               /* freed guarded blocks that fault, in debug        */
+#define REST_MOST  2u                /* of up to so many slices: address space is bounded */
 
 struct hfi_large_set {
     hfi_lock lock;
@@ -167,7 +168,8 @@ void hfi_large_free(struct hfi_large *large) {
     atomic_store_explicit(&large->live, false, memory_order_relaxed);
     set->recent[set->recent_at++ % RECENT] = large->payload;
     hfi_lock_release(&set->lock);
-    if (large->guarded && heap->options.guard_every != 0) large = lay_to_rest(set, large);
+    if (large->guarded && heap->options.guard_every != 0 && large->slices <= REST_MOST)
+        large = lay_to_rest(set, large);
     if (large != NULL) large_release(large);
     /* Over the bound the decay does not wait for its tick. */
     if (hfi_segment_dirty(HFI_ZONE_HUGE) > heap->options.large_cache)
