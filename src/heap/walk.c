@@ -174,6 +174,8 @@ static bool classify_large(hf_heap *heap, const struct hfi_large *copy, struct f
         uint64_t note = hfi_block_note(large->payload, large->extent);
         if (note <= HFI_NOTE_MAX)
             judge_live(out, large->payload, note);
+        else if (hfi_block_note_freed(large->payload, large->extent) <= HFI_NOTE_MAX)
+            out->block.state = HF_BLOCK_CACHED; /* another thread is freeing it */
         else
             out->suspect = true;
     }
@@ -250,21 +252,22 @@ static bool still_suspect(hf_heap *heap, const struct found *found) {
     return now.suspect && !now.quarantined && now.block.address == found->block.address;
 }
 
-/* A block that another thread is handing out or taking back looks wrong for a few instructions.
- * Damage stays. */
-static bool confirmed(hf_heap *heap, const struct found *found) {
-    static _Atomic uint32_t never;
-    for (int look = 0; look < 10; look++) {
-        if (!still_suspect(heap, found)) return false;
-        (void)hfi_os_futex_wait(&never, 0, look < 4 ? 1000 : 2000000);
-    }
-    return true;
-}
+enum { SUSPECTS = 64 };
 
 struct check_call {
     size_t count;
     uint32_t excused; /* blocks that threads lost in a fork may have left half way */
+    uint32_t suspects;
+    struct found suspect[SUSPECTS];
 };
+
+static bool alone(void) {
+    hfi_lock_acquire(&hfi_registry_lock);
+    const struct hfi_thread *first = hfi_threads;
+    bool one = first == NULL || (first == hfi_thread_current && first->next == NULL);
+    hfi_lock_release(&hfi_registry_lock);
+    return one;
+}
 
 /* What a thread that exists no more had in its hands: between two stores for ever. */
 static bool was_in_transit(const struct found *found) {
@@ -272,20 +275,43 @@ static bool was_in_transit(const struct found *found) {
     return hfi_is_being_sealed(found->block.address, found->extent);
 }
 
+/* A block that another thread is handing out or taking back looks wrong for a few instructions, or
+ * for as long as that thread is off its processor in the middle of them. Damage stays: what looks
+ * wrong for a second is reported. All suspects share that second. */
+static void settle(hf_heap *heap, struct check_call *call) {
+    static _Atomic uint32_t never;
+    enum { LOOKS = 500, LOOK_NS = 2000000 };
+    for (int look = 0; look < LOOKS && call->suspects != 0; look++) {
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < call->suspects; i++)
+            if (still_suspect(heap, &call->suspect[i])) call->suspect[kept++] = call->suspect[i];
+        call->suspects = kept;
+        if (kept == 0 || alone()) break;
+        (void)hfi_os_futex_wait(&never, 0, look < 4 ? 1000 : LOOK_NS);
+    }
+    for (uint32_t i = 0; i < call->suspects; i++) {
+        const struct found *found = &call->suspect[i];
+        /* One report for a slab or pool: with it the rest is out of service. */
+        if (!still_suspect(heap, found)) continue;
+        if (call->excused != 0 && was_in_transit(found)) {
+            call->excused--;
+            continue;
+        }
+        if (found->block.state == HF_BLOCK_LIVE)
+            hfi_diagnose(heap, found->block.address, HF_DOMAIN_LIBC, "check");
+        else
+            hfi_report_written(heap, found->block.address, found->block.class_size, "check");
+        call->count++;
+    }
+    call->suspects = 0;
+}
+
 static int check_one(hf_heap *heap, const struct found *found, void *context) {
     struct check_call *call = context;
     /* What is out of service was reported when it went. */
     if (!heap->trailer || !found->suspect || found->quarantined) return 0;
-    if (!confirmed(heap, found)) return 0;
-    if (call->excused != 0 && was_in_transit(found)) {
-        call->excused--;
-        return 0;
-    }
-    if (found->block.state == HF_BLOCK_LIVE)
-        hfi_diagnose(heap, found->block.address, HF_DOMAIN_LIBC, "check");
-    else
-        hfi_report_written(heap, found->block.address, found->block.class_size, "check");
-    call->count++;
+    call->suspect[call->suspects++] = *found;
+    if (call->suspects == SUSPECTS) settle(heap, call);
     return 0;
 }
 
@@ -326,8 +352,12 @@ hf_status hf_heap_check(hf_heap *heap, size_t *found_out) {
     if (heap == NULL) return HF_E_INVALID;
     const char *before = hfi_found_by;
     if (before == NULL) hfi_found_by = "check";
-    struct check_call call = {.count = check_metadata(heap), .excused = hfi_threads_lost};
+    struct check_call call;
+    call.count = check_metadata(heap);
+    call.excused = hfi_threads_lost;
+    call.suspects = 0;
     walk(heap, check_one, &call);
+    settle(heap, &call);
     hfi_found_by = before;
     if (found_out != NULL) *found_out = call.count;
     return call.count == 0 ? HF_OK : HF_E_CORRUPT;
