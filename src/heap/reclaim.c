@@ -116,6 +116,10 @@ void hfi_reclaim_for_failure(hf_heap *heap) {
     errno = saved;
 }
 
+bool hfi_reclaim_thread_runs(void) {
+    return atomic_load_explicit(&thread_state, memory_order_relaxed) == THREAD_RUNS;
+}
+
 void hfi_reclaim_lock_heaps(void) {
     hfi_lock_acquire(&reclaim_lock);
 }

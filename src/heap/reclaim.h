@@ -12,6 +12,8 @@
 void hfi_reclaim_note_frees(hf_heap *heap, uint32_t count);
 /* One pass over every heap. `force` ignores ages. Returns the bytes that left for the system. */
 size_t hfi_reclaim_pass(bool force, hf_heap *only, bool *more_out);
+/* The background thread exists. */
+bool hfi_reclaim_thread_runs(void);
 /* An allocation failed: a forced pass unless one is running. */
 void hfi_reclaim_for_failure(hf_heap *heap);
 

@@ -19,6 +19,7 @@
 #include "malloc.h"
 #include "middle.h"
 #include "pool.h"
+#include "reclaim.h"
 #include "tcache.h"
 
 /* What a walk found; address is the payload. */
@@ -261,12 +262,10 @@ struct check_call {
     struct found suspect[SUSPECTS];
 };
 
+/* Nobody else can have a block on its way. */
 static bool alone(void) {
-    hfi_lock_acquire(&hfi_registry_lock);
-    const struct hfi_thread *first = hfi_threads;
-    bool one = first == NULL || (first == hfi_thread_current && first->next == NULL);
-    hfi_lock_release(&hfi_registry_lock);
-    return one;
+    unsigned count = hfi_os_thread_count();
+    return count != 0 && count <= 1u + hfi_reclaim_thread_runs();
 }
 
 /* What a thread that exists no more had in its hands: between two stores for ever. */

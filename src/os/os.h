@@ -65,6 +65,8 @@ uint64_t hfi_os_clock_ns(void); /* monotonic */
 uint64_t hfi_os_realtime_ns(void);
 uint32_t hfi_os_thread_id(void);
 uint32_t hfi_os_process_id(void);
+/* Threads of this process; 0 if the kernel does not say. */
+unsigned hfi_os_thread_count(void);
 bool hfi_os_thread_exists(uint32_t process, uint32_t thread);
 /* Proof that a thread of this process is asleep in the kernel: fills *switches_out with the number
  * of times it was switched out so far. Equal numbers at two moments: it did not run in between. */

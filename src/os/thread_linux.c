@@ -148,6 +148,16 @@ static bool is_vfork_or_clone(const char *text) {
     return number == SYS_clone;
 }
 
+unsigned hfi_os_thread_count(void) {
+    int saved = errno;
+    char text[2048];
+    unsigned count = 0;
+    if (proc_read(hfi_os_thread_id(), "status", text, sizeof text) > 0)
+        count = (unsigned)field_number(text, "\nThreads:");
+    errno = saved;
+    return count;
+}
+
 bool hfi_os_thread_asleep(uint32_t thread, uint64_t *switches_out) {
     int saved = errno;
     char text[2048];
