@@ -40,6 +40,14 @@ static inline void account_whole(hf_heap *heap) {
     CHECK_EQ(hf_report_count(), before);
 }
 
+/* A handler for tests in which nothing is to be reported: what is gets printed. */
+static inline void account_print_report(const hf_report *report, void *context) {
+    char text[4096];
+    (void)context;
+    hf_report_format(report, text, sizeof text);
+    fputs(text, stderr);
+}
+
 /* A live block as the test knows it. */
 typedef struct account_block {
     const void *address;

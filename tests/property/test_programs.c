@@ -238,6 +238,7 @@ int main(int argc, char **argv) {
     unsigned threads = argc > 5 ? (unsigned)atoi(argv[5]) : 0;
     CHECK_LE(threads, THREADS_MAX);
     CHECK_WATCHDOG(240);
+    hf_report_handler_set(account_print_report, NULL);
     for (unsigned profile = 0; profile < 4; profile++) {
         if (argc > 1 && strcmp(argv[1], names[profile]) != 0 && strcmp(argv[1], "all") != 0)
             continue;

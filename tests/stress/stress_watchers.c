@@ -76,17 +76,9 @@ static void *watch(void *argument) {
     return NULL;
 }
 
-/* Nothing is to be reported; what is gets printed. */
-static void on_report(const hf_report *report, void *context) {
-    char text[4096];
-    (void)context;
-    hf_report_format(report, text, sizeof text);
-    fputs(text, stderr);
-}
-
 int main(int argc, char **argv) {
     CHECK_WATCHDOG(150);
-    hf_report_handler_set(on_report, NULL);
+    hf_report_handler_set(account_print_report, NULL);
     heap = stress_heap(argc, argv);
     steps = stress_scaled(150000);
     pthread_t workers[2], watchers[4];
