@@ -38,6 +38,8 @@
 typedef enum hfi_rank {
     HFI_RANK_RECLAIM,
     HFI_RANK_REGISTRY,
+    HFI_RANK_OWNERS, /* the list of all */
+    HFI_RANK_OWNER,  /* arena, public pool, stack pool: one of them */
     HFI_RANK_CACHES,
     HFI_RANK_POOL,
     HFI_RANK_MIDDLE = HFI_RANK_POOL,

@@ -15,9 +15,9 @@
 #include <unistd.h>
 
 #include "base/options.h"
+#include "base/owners.h"
 #include "base/report.h"
 #include "heap_state.h"
-#include "hooks.h"
 #include "hot.h"
 #include "large.h"
 #include "middle.h"
@@ -117,6 +117,8 @@ static void fork_locks(void (*act)(hfi_lock *)) {
 static void fork_prepare(void) {
     hfi_reclaim_fork_prepare();
     hfi_lock_acquire(&hfi_registry_lock);
+    hfi_owners_fork_list(HFI_FORK_PREPARE);
+    hfi_owners_fork_each(HFI_FORK_PREPARE);
     fork_locks(lock_any);
     hfi_segment_fork_prepare();
     hfi_sites_fork_prepare();
@@ -128,6 +130,8 @@ static void fork_parent(void) {
     hfi_sites_fork_parent();
     hfi_segment_fork_parent();
     fork_locks(unlock_any);
+    hfi_owners_fork_each(HFI_FORK_PARENT);
+    hfi_owners_fork_list(HFI_FORK_PARENT);
     hfi_lock_release(&hfi_registry_lock);
     hfi_reclaim_fork_parent();
 }
@@ -138,11 +142,27 @@ static void fork_child(void) {
     hfi_sites_fork_child();
     hfi_segment_fork_child();
     fork_locks(reinit_any);
+    hfi_owners_fork_each(HFI_FORK_CHILD);
+    hfi_owners_fork_list(HFI_FORK_CHILD);
     hfi_lock_reinit(&hfi_registry_lock);
     hfi_reclaim_fork_child();
     hfi_report_fork_child();
     hfi_thread_fork_child();
 }
+
+static hf_status entry_stats(void *self, hf_stats *out) {
+    return hf_heap_stats(self, out);
+}
+
+/* The heap joins the list of owners. Its locks are taken around a fork by fork_locks. */
+static void heap_show(hf_heap *heap) {
+    heap->entry = (struct hfi_owner_entry){
+        .kind = HF_OWNER_HEAP, .name = heap->name, .stats = entry_stats, .self = heap};
+    hfi_owners_add(&heap->entry);
+}
+
+/* What other owners of memory ask of the heap. */
+static const struct hfi_hook_services hook_services;
 
 static bool start_once(void) {
     hf_heap *heap = &hfi_default_heap;
@@ -166,6 +186,8 @@ static bool start_once(void) {
         index_used[0] = 1;
         hfi_heaps = heap;
         hfi_hot_start(heap);
+        hfi_hooks_serve(&hook_services);
+        heap_show(heap);
     }
     errno = saved;
     return whole;
@@ -261,19 +283,25 @@ void hfi_heap_discharge(hf_heap *heap, size_t bytes) {
     atomic_fetch_sub_explicit(&heap->mapped, bytes, memory_order_relaxed);
 }
 
-bool hfi_external_charge(size_t bytes) {
+static void external_discharge(size_t bytes) {
+    atomic_fetch_sub_explicit(&hfi_default_heap.external, bytes, memory_order_relaxed);
+}
+
+static bool external_charge(size_t bytes) {
     hf_heap *heap = &hfi_default_heap;
     uint64_t external =
         atomic_fetch_add_explicit(&heap->external, bytes, memory_order_relaxed) + bytes;
     uint64_t mapped = atomic_load_explicit(&heap->mapped, memory_order_relaxed);
     if (limits_allow(heap, mapped + external, bytes)) return true;
-    hfi_external_discharge(bytes);
+    external_discharge(bytes);
     return false;
 }
 
-void hfi_external_discharge(size_t bytes) {
-    atomic_fetch_sub_explicit(&hfi_default_heap.external, bytes, memory_order_relaxed);
-}
+static const struct hfi_hook_services hook_services = {
+    .wake = hfi_reclaim_wake_driver,
+    .charge = external_charge,
+    .discharge = external_discharge,
+};
 
 void hfi_heap_soft_limit(hf_heap *heap) {
     if (hfi_likely(atomic_load_explicit(&heap->soft_crossed, memory_order_relaxed) == 0)) return;
@@ -357,6 +385,7 @@ hf_status hf_heap_create(const hf_options *options, const char *name, int node,
         hfi_meta_free(heap, sizeof *heap);
         return HF_E_NO_MEMORY;
     }
+    heap_show(heap);
     *heap_out = heap;
     return HF_OK;
 }
@@ -375,6 +404,7 @@ hf_status hf_heap_destroy(hf_heap *heap) {
     hfi_lock_release(&hfi_registry_lock);
     hfi_reclaim_unlock_heaps();
     if (!found) return HF_E_INVALID;
+    hfi_owners_remove(&heap->entry);
     hfi_tcache_forget_heap(heap);
     hfi_large_destroy(heap);
     hfi_middle_destroy(heap);
@@ -384,7 +414,7 @@ hf_status hf_heap_destroy(hf_heap *heap) {
         index_used[heap->index / 64] &= ~(UINT64_C(1) << (heap->index % 64));
     hfi_lock_release(&hfi_registry_lock);
     hfi_meta_free(heap, sizeof *heap);
-    hfi_reclaim_wake();
+    hfi_reclaim_wake_driver();
     return HF_OK;
 }
 

@@ -24,14 +24,12 @@
 #include "pool.h"
 #include "tcache.h"
 
-#define HOOKS_MAX   8u
 #define QUIET_TICKS 8u /* ticks with nothing to do before the thread ends */
 #define STACK_SIZE  ((size_t)128 << 10)
 
 enum { THREAD_NONE, THREAD_STARTING, THREAD_RUNS, THREAD_STOP };
 
 static hfi_lock reclaim_lock = HFI_LOCK_INIT(HFI_RANK_RECLAIM);
-static _Atomic hfi_reclaim_hook hooks[HOOKS_MAX];
 static _Atomic uint32_t thread_state; /* THREAD_*                          */
 static _Atomic uint32_t work;         /* 1: something may be left to decay */
 static _Atomic uint32_t tick_word;    /* the thread sleeps on it           */
@@ -43,13 +41,6 @@ static bool thread_at_fork;
 static __thread int threads_forbidden __attribute__((tls_model("initial-exec")));
 /* The calling thread is inside a pass. */
 static __thread bool in_pass __attribute__((tls_model("initial-exec")));
-
-void hfi_reclaim_hook_add(hfi_reclaim_hook hook) {
-    for (unsigned i = 0; i < HOOKS_MAX; i++) {
-        hfi_reclaim_hook none = NULL;
-        if (atomic_compare_exchange_strong(&hooks[i], &none, hook)) return;
-    }
-}
 
 static uint64_t tick_ns(void) {
     uint64_t half = hfi_default_heap.options.decay_ms * 500000u;
@@ -84,11 +75,7 @@ static size_t pass_locked(bool force, hf_heap *only, bool *more_out) HF_REQUIRES
         /* Heaps are made in front of the list and destroyed under the reclaim lock. */
         for (hf_heap *heap = hfi_heap_first(); heap != NULL; heap = heap->next)
             (void)heap_pass(heap, force, more_out);
-        uint64_t now = hfi_os_clock_ns();
-        for (unsigned i = 0; i < HOOKS_MAX; i++) {
-            hfi_reclaim_hook hook = atomic_load(&hooks[i]);
-            if (hook != NULL) hooked += hook(now, force);
-        }
+        hooked = hfi_hooks_run(hfi_os_clock_ns(), force);
     }
     (void)hfi_segment_decay(force, &dirty);
     *more_out |= dirty != 0;
@@ -153,7 +140,7 @@ static void *reclaim_thread(void *unused) {
     uint32_t runs = THREAD_RUNS;
     if (!atomic_compare_exchange_strong(&thread_state, &runs, THREAD_NONE)) return NULL;
     pthread_detach(pthread_self());
-    if (atomic_load(&work) != 0) hfi_reclaim_wake();
+    if (atomic_load(&work) != 0) hfi_reclaim_wake_driver();
     return NULL;
 }
 
@@ -211,7 +198,7 @@ static void serial_bound(hf_heap *heap) {
     (void)hfi_segment_decay(true, NULL);
 }
 
-void hfi_reclaim_wake(void) {
+void hfi_reclaim_wake_driver(void) {
     if (hfi_default_heap.options.reclaim != HF_RECLAIM_BACKGROUND) return;
     /* relaxed: a flag that is seen one tick late costs one tick. */
     if (atomic_load_explicit(&work, memory_order_relaxed) != 0 &&
@@ -224,13 +211,13 @@ void hfi_reclaim_wake(void) {
 void hfi_threads_forbid(int change) {
     threads_forbidden += change;
     if (threads_forbidden == 0 && atomic_load_explicit(&work, memory_order_relaxed) != 0)
-        hfi_reclaim_wake();
+        hfi_reclaim_wake_driver();
 }
 
 void hfi_reclaim_note_frees(hf_heap *heap, uint32_t count) {
     uint32_t mode = hfi_default_heap.options.reclaim;
     if (mode == HF_RECLAIM_BACKGROUND) {
-        hfi_reclaim_wake();
+        hfi_reclaim_wake_driver();
     } else if (mode == HF_RECLAIM_SERIAL) {
         uint64_t every = heap->options.reclaim_every;
         uint64_t before = atomic_fetch_add_explicit(&heap->slow_frees, count, memory_order_relaxed);

@@ -5,13 +5,15 @@
 #ifndef HFI_RECLAIM_H
 #define HFI_RECLAIM_H
 
-#include "hooks.h"
+#include "base/hooks.h"
 #include "types.h"
 
 /* `count` blocks went back to the pools: something may be ready to decay. Cheap. */
 void hfi_reclaim_note_frees(hf_heap *heap, uint32_t count);
 /* One pass over every heap. `force` ignores ages. Returns the bytes that left for the system. */
 size_t hfi_reclaim_pass(bool force, hf_heap *only, bool *more_out);
+/* There is something to decay: the driver is told. Cheap. */
+void hfi_reclaim_wake_driver(void);
 /* The background thread exists. */
 bool hfi_reclaim_thread_runs(void);
 /* An allocation failed: a forced pass unless one is running. */
@@ -24,5 +26,9 @@ void hfi_reclaim_unlock_heaps(void);
 void hfi_reclaim_fork_prepare(void);
 void hfi_reclaim_fork_parent(void);
 void hfi_reclaim_fork_child(void);
+
+/* While the calling thread's count is above 0 no reclaim thread is started from its frees: libc may
+ * hold locks that pthread_create takes. `change` is 1 or -1; at 0 what waited is started. */
+void hfi_threads_forbid(int change);
 
 #endif

@@ -15,6 +15,7 @@
 
 #include "base/assert.h"
 #include "base/lock.h"
+#include "base/owners.h"
 #include "base/size_class.h"
 #include "blocks/block.h"
 #include "blocks/slab.h"
@@ -158,8 +159,9 @@ struct hf_heap {
     struct hfi_tcache *caches; /* guarded by: caches_lock                        */
     _Atomic uint64_t mapped, mapped_peak;
     _Atomic uint64_t limit_hard, limit_soft;
-    _Atomic uint64_t external; /* held by owners that joined by hooks.h; counts for limits */
+    _Atomic uint64_t external; /* held by owners that joined by base/hooks.h; counts for limits */
     _Atomic uint32_t soft_crossed;
+    struct hfi_owner_entry entry; /* in the list of all owners */
     hf_limit_callback soft_callback;
     void *soft_context;
     _Atomic uint64_t failures, limit_hits, reports;
