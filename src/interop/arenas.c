@@ -15,7 +15,7 @@
 
 #include <holdfast/options.h>
 
-#include "heap/hooks.h"
+#include "base/hooks.h"
 #include "os/os.h"
 #include "python_api.h"
 #include "trim.h"

@@ -4,7 +4,7 @@
  * Why         everything by dlsym: one library serves every interpreter, and programs without one.
  *             An interpreter that is loaded later (dlopen) is not served: its memory began
  *             elsewhere.
- * Talks to    every file of this folder, heap/hooks.h, base/format.h. */
+ * Talks to    every file of this folder, base/hooks.h, base/format.h. */
 #define _GNU_SOURCE
 #include "cpython.h"
 
@@ -20,7 +20,7 @@
 #include "arenas.h"
 #include "domains.h"
 #include "frames.h"
-#include "heap/hooks.h"
+#include "base/hooks.h"
 #include "lines.h"
 #include "python_api.h"
 #include "trim.h"

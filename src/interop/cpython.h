@@ -6,7 +6,7 @@
  *             here does anything. What was installed is never taken out again: CPython keeps blocks
  *             and function pointers beyond any moment we could choose.
  * Threads     start: once, before Py_Initialize. json and ranges: any thread, also while exiting.
- * Talks to    os, base/format.h, heap/hooks.h, the public headers.   Called by src/preload.
+ * Talks to    os, base/format.h, base/hooks.h, the public headers.   Called by src/preload.
  * Fails with  nothing: a part that cannot be served is off and says why in the JSON. */
 #ifndef HFI_CPYTHON_H
 #define HFI_CPYTHON_H

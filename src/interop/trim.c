@@ -12,7 +12,7 @@
  *             ours.
  * Why         parking, not just emptying: a free pool that stays listed keeps its header, so 4 of
  *             its 16 KiB; after a load spike that alone was 15 of 47 MB (docs/design/0002).
- * Talks to    gil.h, pymalloc.h, squeeze.h, arenas.h, os, heap/hooks.h.   Called by cpython.c. */
+ * Talks to    gil.h, pymalloc.h, squeeze.h, arenas.h, os, base/hooks.h.   Called by cpython.c. */
 #include "trim.h"
 
 #include <pthread.h>
@@ -22,7 +22,7 @@
 
 #include "arenas.h"
 #include "gil.h"
-#include "heap/hooks.h"
+#include "base/hooks.h"
 #include "os/os.h"
 #include "pymalloc.h"
 #include "python_api.h"

@@ -6,7 +6,7 @@
  * held, which pthread_create takes too: so while one of these functions runs, no thread is started.
  * What there is to reclaim waits for the next slow free, or for the function to return.
  * Invariants  the note is the calling thread's own and nests.
- * Talks to    heap/hooks.h.   Called by the program.
+ * Talks to    heap/reclaim.h.   Called by the program.
  * Threads     the real functions are looked up before the reclaim thread can be wanted: dlsym frees
  *             its last error text, and a dlsym inside that free would free it again.
  * Fails with  what libc's functions fail with; ENOSYS where libc has no such function.
@@ -18,7 +18,7 @@
 #include <threads.h>
 #include <time.h>
 
-#include "heap/hooks.h"
+#include "heap/reclaim.h"
 #include "preload.h"
 
 /* Defines NAME with these parameters, which calls the next one with these arguments. */
