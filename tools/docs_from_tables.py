@@ -92,6 +92,7 @@ CPP_CLASS = {  # include/holdfast/error.hpp, hf::raise
     "E_BUSY": "Busy",
     "E_CORRUPT": "Corruption",
     "E_SYSTEM": "SystemFailure",
+    "E_TIMEOUT": "Timeout",
 }
 
 

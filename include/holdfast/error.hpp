@@ -89,6 +89,11 @@ class Corruption : public detail::ErrorWithText<std::runtime_error> {
     using ErrorWithText::ErrorWithText;
 };
 
+/// What was waited for did not happen in time.
+class Timeout : public detail::ErrorWithText<std::runtime_error> {
+    using ErrorWithText::ErrorWithText;
+};
+
 /// A call of the operating system failed unexpectedly.
 class SystemFailure : public detail::ErrorWithText<std::runtime_error> {
     using ErrorWithText::ErrorWithText;
@@ -106,6 +111,7 @@ class SystemFailure : public detail::ErrorWithText<std::runtime_error> {
     case HF_E_UNSUPPORTED: throw Unsupported(status, say());
     case HF_E_BUSY: throw Busy(status, say());
     case HF_E_CORRUPT: throw Corruption(status, say());
+    case HF_E_TIMEOUT: throw Timeout(status, say());
     case HF_OK:
     case HF_E_SYSTEM: break;
     }

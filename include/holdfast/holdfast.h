@@ -5,6 +5,7 @@
 #include <holdfast/heap.h>
 #include <holdfast/options.h>
 #include <holdfast/owner.h>
+#include <holdfast/pool.h>
 #include <holdfast/report.h>
 #include <holdfast/stats.h>
 #include <holdfast/status.h>

@@ -19,6 +19,7 @@ from holdfast.errors import (
     OverflowedBlockError,
     UnsupportedError,
     UseAfterFreeError,
+    WaitTimeoutError,
 )
 from holdfast.health import Health, judge
 from holdfast.heap import Buffer, Heap, default_heap
@@ -50,6 +51,7 @@ __all__ = [
     "Stats",
     "UnsupportedError",
     "UseAfterFreeError",
+    "WaitTimeoutError",
     "Watch",
     "active_options",
     "all_options",

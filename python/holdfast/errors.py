@@ -3,6 +3,7 @@
     HoldfastError
       OutOfMemoryError (MemoryError)      BusyError (BufferError)
       InvalidArgumentError (ValueError)   UnsupportedError (NotImplementedError)
+      WaitTimeoutError (TimeoutError)
       CorruptionError (RuntimeError)      .report says what was found
         OverflowedBlockError  DoubleFreeError  InvalidFreeError  UseAfterFreeError
 
@@ -30,6 +31,7 @@ __all__ = [
     "OverflowedBlockError",
     "UnsupportedError",
     "UseAfterFreeError",
+    "WaitTimeoutError",
 ]
 
 MANUAL = "docs/failure-modes.md"
@@ -57,6 +59,10 @@ class InvalidArgumentError(HoldfastError, ValueError):
 
 class UnsupportedError(HoldfastError, NotImplementedError):
     """The machine, the kernel or this build cannot do it."""
+
+
+class WaitTimeoutError(HoldfastError, TimeoutError):
+    """What was waited for did not happen in time."""
 
 
 class BusyError(HoldfastError, BufferError):
