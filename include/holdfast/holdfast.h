@@ -2,6 +2,7 @@
 #ifndef HOLDFAST_H
 #define HOLDFAST_H
 
+#include <holdfast/arena.h>
 #include <holdfast/heap.h>
 #include <holdfast/options.h>
 #include <holdfast/owner.h>
