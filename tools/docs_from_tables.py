@@ -93,6 +93,7 @@ CPP_CLASS = {  # include/holdfast/error.hpp, hf::raise
     "E_CORRUPT": "Corruption",
     "E_SYSTEM": "SystemFailure",
     "E_TIMEOUT": "Timeout",
+    "E_CANCELLED": "Cancelled",
 }
 
 

@@ -99,6 +99,11 @@ class SystemFailure : public detail::ErrorWithText<std::runtime_error> {
     using ErrorWithText::ErrorWithText;
 };
 
+/// The fiber or task is to clean up and end.
+class Cancelled : public detail::ErrorWithText<std::runtime_error> {
+    using ErrorWithText::ErrorWithText;
+};
+
 /// Throws what `status` stands for. `sentence` (may be null) says more than the status's own text.
 [[noreturn]] inline void raise(Status status, const char *sentence = nullptr) {
     const auto say = [&] { return std::string(sentence ? sentence : hf_status_text(status)); };
@@ -112,6 +117,7 @@ class SystemFailure : public detail::ErrorWithText<std::runtime_error> {
     case HF_E_BUSY: throw Busy(status, say());
     case HF_E_CORRUPT: throw Corruption(status, say());
     case HF_E_TIMEOUT: throw Timeout(status, say());
+    case HF_E_CANCELLED: throw Cancelled(status, say());
     case HF_OK:
     case HF_E_SYSTEM: break;
     }

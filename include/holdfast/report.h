@@ -30,6 +30,7 @@ typedef enum hf_domain {
     HF_DOMAIN_PY_OBJ = 3, /* PyObject_* */
 } hf_domain;
 
+#define HF_REPORT_NAME  48   /* of a stack, terminator included */
 #define HF_REPORT_BYTES 32   /* of damaged memory quoted in a report */
 #define HF_SITE_TEXT    1024 /* longest rendered call site           */
 
@@ -46,7 +47,7 @@ typedef struct hf_report {
     ptrdiff_t damage_offset;         /* first overwritten byte, from `block` [bytes]        */
     size_t damage_length;            /* overwritten bytes seen                              */
     uint64_t expected;               /* first 8 bytes that should have been there           */
-    uint64_t found;                  /* first 8 bytes that were there                       */
+    uint64_t found;                  /* first 8 bytes that were there; STACK_*: the stack pointer */
     uint8_t bytes[HF_REPORT_BYTES];  /* what was written, from damage_offset           */
     uint32_t bytes_count;            /* how many of `bytes` are valid                       */
     hf_domain domain;                /* of the allocation                                   */
@@ -57,6 +58,8 @@ typedef struct hf_report {
     char site_noticed[HF_SITE_TEXT]; /* call stack, outermost first; "" if unknown */
     char site_allocated[HF_SITE_TEXT];
     char site_freed[HF_SITE_TEXT];
+    char name[HF_REPORT_NAME]; /* "fiber 'parser-17'", "stack 12"; "" for blocks         */
+    size_t high_water;         /* STACK_OVERFLOW: bytes of the stack that were in memory */
 } hf_report;
 
 /* Called once per report, without locks held, on the thread that noticed. It must not keep `report`.

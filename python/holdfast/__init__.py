@@ -10,6 +10,7 @@ from __future__ import annotations
 from holdfast import _core
 from holdfast.errors import (
     BusyError,
+    CancelledError,
     CorruptionError,
     DoubleFreeError,
     HoldfastError,
@@ -17,6 +18,7 @@ from holdfast.errors import (
     InvalidFreeError,
     OutOfMemoryError,
     OverflowedBlockError,
+    StackOverflowError,
     UnsupportedError,
     UseAfterFreeError,
     WaitTimeoutError,
@@ -36,6 +38,7 @@ __all__ = [
     "Breakdown",
     "Buffer",
     "BusyError",
+    "CancelledError",
     "ClassStats",
     "CorruptionError",
     "DoubleFreeError",
@@ -48,6 +51,7 @@ __all__ = [
     "OutOfMemoryError",
     "OverflowedBlockError",
     "Report",
+    "StackOverflowError",
     "Stats",
     "UnsupportedError",
     "UseAfterFreeError",

@@ -6,6 +6,8 @@
       WaitTimeoutError (TimeoutError)
       CorruptionError (RuntimeError)      .report says what was found
         OverflowedBlockError  DoubleFreeError  InvalidFreeError  UseAfterFreeError
+        StackOverflowError
+      CancelledError (RuntimeError)
 
 Invariants  which class stands for which status or kind of report is read from the C tables.
 Talks to    holdfast._core (tables).   Called by the bindings (`from_status`) and report.py.
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BusyError",
+    "CancelledError",
     "CorruptionError",
     "DoubleFreeError",
     "HoldfastError",
@@ -29,6 +32,7 @@ __all__ = [
     "InvalidFreeError",
     "OutOfMemoryError",
     "OverflowedBlockError",
+    "StackOverflowError",
     "UnsupportedError",
     "UseAfterFreeError",
     "WaitTimeoutError",
@@ -105,6 +109,14 @@ class InvalidFreeError(CorruptionError):
 
 class UseAfterFreeError(CorruptionError):
     """A block was written to after it was freed."""
+
+
+class StackOverflowError(CorruptionError):
+    """A stack ran into its guard; the process cannot go on."""
+
+
+class CancelledError(HoldfastError, RuntimeError):
+    """The fiber or task is to clean up and end."""
 
 
 def _classes(rows: list[tuple[str, str]]) -> dict[str, type[HoldfastError]]:

@@ -186,6 +186,43 @@ static void write_noticed(hfi_writer *writer, const hf_report *report) {
         write_site(writer, ", ", report->site_noticed);
 }
 
+/* "fiber 'parser-17' overflowed its 64.0 KiB stack at 0x7f12, high water 64.0 KiB" */
+static void write_stack(hfi_writer *writer, const hf_report *report) {
+    hfi_write_text(writer, "  ");
+    if (report->kind == HF_REPORT_STACK_OVERFLOW) {
+        hfi_write_text(writer, report->name);
+        hfi_write_text(writer, " overflowed its ");
+        hfi_write_size(writer, report->block_size);
+        hfi_write_text(writer, " stack at ");
+        hfi_write_pointer(writer, report->address);
+        hfi_write_text(writer, ", high water ");
+        hfi_write_size(writer, report->high_water);
+    } else {
+        hfi_write_text(writer, "the guard below ");
+        hfi_write_text(writer, report->name);
+        hfi_write_text(writer, " was accessed at ");
+        hfi_write_pointer(writer, report->address);
+    }
+    hfi_write_text(writer, "\n  usable from ");
+    hfi_write_pointer(writer, report->block);
+    hfi_write_text(writer, " to ");
+    hfi_write_pointer(writer, (const char *)report->block + report->block_size);
+    if (report->owner != NULL) {
+        hfi_write_text(writer, ", pool '");
+        hfi_write_text(writer, report->owner);
+        hfi_write_char(writer, '\'');
+    }
+    if (report->found != 0) {
+        hfi_write_text(writer, "; stack pointer of the access ");
+        hfi_write_hex(writer, report->found, 0);
+    }
+    hfi_write_char(writer, '\n');
+}
+
+static bool is_about_a_stack(const hf_report *report) {
+    return report->kind == HF_REPORT_STACK_OVERFLOW || report->kind == HF_REPORT_STACK_GUARD;
+}
+
 size_t hf_report_format(const hf_report *report, char *buffer, size_t size) {
     hfi_writer writer = hfi_writer_make(buffer, size);
     hfi_write_text(&writer, "holdfast: ");
@@ -193,14 +230,18 @@ size_t hf_report_format(const hf_report *report, char *buffer, size_t size) {
     hfi_write_text(&writer, ": ");
     hfi_write_text(&writer, hf_report_kind_sentence(report->kind));
     hfi_write_char(&writer, '\n');
-    write_block(&writer, report);
-    write_pointer_given(&writer, report);
-    write_damage(&writer, report);
-    write_contrast(&writer, report);
+    if (is_about_a_stack(report)) {
+        write_stack(&writer, report);
+    } else {
+        write_block(&writer, report);
+        write_pointer_given(&writer, report);
+        write_damage(&writer, report);
+        write_contrast(&writer, report);
+    }
     write_noticed(&writer, report);
     write_site(&writer, "  allocated ", report->site_allocated);
     write_site(&writer, "  freed ", report->site_freed);
-    if (report->block != NULL && report->site_allocated[0] == '\0')
+    if (report->block != NULL && report->name[0] == '\0' && report->site_allocated[0] == '\0')
         hfi_write_text(&writer,
                        "  call sites were not recorded for this block: run with --sites=all\n");
     hfi_write_text(&writer, "  see docs/failure-modes.md#");
@@ -256,6 +297,10 @@ void hfi_write_report(hfi_writer *writer, const hf_report *report) {
     hfi_json_pair_text(writer, "site_noticed", report->site_noticed);
     hfi_json_pair_text(writer, "site_allocated", report->site_allocated);
     hfi_json_pair_text(writer, "site_freed", report->site_freed);
+    if (report->name[0] != '\0') {
+        hfi_json_pair_text(writer, "name", report->name);
+        hfi_json_pair_u64(writer, "high_water", report->high_water);
+    }
     hfi_json_close(writer, '}');
 }
 

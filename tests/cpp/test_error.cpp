@@ -68,6 +68,7 @@ TEST(check_classes_follow_the_status) {
     CHECK_THROWS(hf::check(HF_E_CORRUPT), hf::Corruption);
     CHECK_THROWS(hf::check(HF_E_SYSTEM), hf::SystemFailure);
     CHECK_THROWS(hf::check(HF_E_TIMEOUT), hf::Timeout);
+    CHECK_THROWS(hf::check(HF_E_CANCELLED), hf::Cancelled);
     CHECK_THROWS(hf::check(static_cast<hf_status>(-77)), hf::SystemFailure);
 }
 

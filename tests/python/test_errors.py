@@ -29,6 +29,8 @@ BUILTINS = {
     "DoubleFreeError": RuntimeError,
     "InvalidFreeError": RuntimeError,
     "UseAfterFreeError": RuntimeError,
+    "StackOverflowError": RuntimeError,
+    "CancelledError": RuntimeError,
 }
 
 

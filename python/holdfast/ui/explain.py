@@ -87,6 +87,19 @@ KINDS = {
         "A wild write hit the heap's own records. Neither block nor line can be told from it.",
         "Run again with --profile=debug: guard pages stop such a write where it happens.",
     ),
+    "STACK_OVERFLOW": Explanation(
+        "stack-overflow",
+        "a stack ran into the guard below it",
+        "The recursion on this stack was deeper, or a local array larger, than the stack is.",
+        "Look at the innermost frames: which function repeats? Else give the stack more room.",
+    ),
+    "STACK_GUARD": Explanation(
+        "stack-guard",
+        "the guard of a stack was accessed by code that does not run on that stack",
+        "A pointer to a local variable of a fiber was moved too far, or is stale; or a frame "
+        "larger than the guard jumped over it.",
+        "Look at the code that faulted: where did it get its pointer from?",
+    ),
 }
 
 UNKNOWN = Explanation("", "memory was overwritten", "This kind is newer than this report.", "")
