@@ -272,10 +272,12 @@ static void diagnose_middle(struct hfi_middle_pool *pool, const char *address,
     uint64_t live = payload != NULL && heap->trailer ? hfi_block_note(payload, extent) : 0;
     switch (where) {
     case HFI_MIDDLE_FREE: {
-        /* The header outlives the block until its page is reused or given back. */
-        bool was_block = hfi_middle_header_whole(address);
+        /* Stamp, or header, outlive the block until its page is reused or given back. */
+        bool stamped = hfi_middle_was(pool, address, &extent);
+        bool was_block = stamped || hfi_middle_header_whole(address);
+        uint64_t freed = extent != 0 ? hfi_block_note_freed(address, extent) : HFI_NOTE_MAX + 1;
         report_plain(heap, was_block ? HF_REPORT_DOUBLE_FREE : HF_REPORT_INVALID_FREE, address,
-                     was_block ? address : NULL, 0, HFI_NOTE_MAX + 1, found_by);
+                     was_block ? address : NULL, extent, freed, found_by);
         break;
     }
     case HFI_MIDDLE_INSIDE:
@@ -467,6 +469,28 @@ bool hfi_verify_before(hf_heap *heap, const void *block, size_t extent, const ch
     quarantine(&slab->owner);
     if (first_to_report(heap, hfi_block_trailer(before, extent))) emit(heap, &report);
     return false;
+}
+
+bool hfi_report_middle_written(struct hfi_middle_pool *pool, const char *found_by) {
+    hf_report report;
+    struct hfi_middle_written found;
+    if (!hfi_middle_written(pool, &found)) return false;
+    begin(&report, pool->heap, HF_REPORT_USE_AFTER_FREE, found.payload, found_by);
+    report.block = found.payload;
+    if (found.extent !=
+        0) /* its trailer may be another block's memory by now: then the note is none */
+        describe_block(&report, found.payload, found.extent,
+                       hfi_block_note_freed(found.payload, found.extent));
+    report.damage_offset = found.offset;
+    report.damage_length = found.length;
+    const char *at = found.payload + found.offset;
+    report.expected = found.expected;
+    memcpy(&report.found, at, sizeof report.found);
+    report.bytes_count =
+        (uint32_t)(found.length < HF_REPORT_BYTES ? found.length : HF_REPORT_BYTES);
+    memcpy(report.bytes, at, report.bytes_count);
+    emit(pool->heap, &report);
+    return true;
 }
 
 void hfi_report_metadata(hf_heap *heap, struct hfi_owner *owner, const void *address,

@@ -11,6 +11,8 @@ extern hfi_lock hfi_registry_lock;
 extern hf_heap *hfi_heaps;             /* guarded by: registry lock */
 extern struct hfi_thread *hfi_threads; /* guarded by: registry lock */
 
+struct hfi_middle_pool;
+
 /* Brings the library up; idempotent, callable from any thread, from malloc itself. False if the
  * machine gives us no address space. */
 bool hfi_start(void);
@@ -47,6 +49,9 @@ void hfi_report_metadata(hf_heap *heap, struct hfi_owner *owner, const void *add
                          const char *found_by);
 /* A freed small block does not hold what it held when it was freed. */
 void hfi_report_written(hf_heap *heap, const void *block, size_t extent, const char *found_by);
+/* Something in this pool was written to after its free: says so once, the pool goes out of service.
+ * False if nothing is found. */
+bool hfi_report_middle_written(struct hfi_middle_pool *pool, const char *found_by);
 /* The trailer of the block before this one is whole (or there is none). False: reported. */
 bool hfi_verify_before(hf_heap *heap, const void *block, size_t extent, const char *found_by);
 /* Verifies a freed small block at flush: its first word and the trailer before it, which share a

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "heap_state.h"
+#include "middle_stamp.h"
 #include "reclaim.h"
 
 #define POOLS_MAX         4096u
@@ -53,12 +54,8 @@ static void bit_put(uint64_t *map, uint32_t at, bool value) {
     map[at / 64] = value ? map[at / 64] | bit : map[at / 64] & ~bit;
 }
 
-static uint64_t *shifted_of(const struct hfi_middle_pool *pool) {
-    return pool->purged + words_of(pool->fit.units);
-}
-
 static size_t lead_of(const struct hfi_middle_pool *pool, uint32_t start) {
-    return bit_get(shifted_of(pool), start) ? HFI_MIDDLE_UNIT : HFI_MIDDLE_HEADER;
+    return bit_get(pool->shifted, start) ? HFI_MIDDLE_UNIT : HFI_MIDDLE_HEADER;
 }
 
 static char *payload_of(const struct hfi_middle_pool *pool, uint32_t start) {
@@ -106,7 +103,7 @@ static bool pool_wake(struct hfi_middle_pool *pool, size_t slices, unsigned home
     bool zero;
     hf_heap *heap = pool->heap;
     uint32_t units = (uint32_t)slices * UNITS_PER_SLICE;
-    size_t tables = hfi_fit_meta_size(units), bitmaps = 3 * (size_t)words_of(units) * 8;
+    size_t tables = hfi_fit_meta_size(units), bitmaps = 4 * (size_t)words_of(units) * 8;
     if (!hfi_heap_charge(heap, slices * HFI_SLICE)) return false;
     char *meta = hfi_meta_alloc(tables + bitmaps);
     char *base = meta != NULL ? hfi_segment_take(HFI_ZONE_SMALL, slices, 1, home, &zero) : NULL;
@@ -118,6 +115,8 @@ static bool pool_wake(struct hfi_middle_pool *pool, size_t slices, unsigned home
     hfi_fit_init(&pool->fit, units, (enum hfi_fit_order)heap->options.fit, meta);
     pool->aged = (uint64_t *)(meta + tables);
     pool->purged = pool->aged + words_of(units);
+    pool->shifted = pool->purged + words_of(units);
+    pool->stamped = pool->shifted + words_of(units);
     pool->meta_size = tables + bitmaps;
     pool->base = base;
     pool->slices = slices;
@@ -188,13 +187,19 @@ struct want {
     bool shifted;
 };
 
-static void *pool_take(struct hfi_middle_pool *pool, const struct want *want, size_t *extent_out)
-    HF_REQUIRES(pool->lock) {
+static void *pool_take(struct hfi_middle_pool *pool, const struct want *want, size_t *extent_out,
+                       bool *written_out) HF_REQUIRES(pool->lock) {
     if (pool->base == NULL || pool->quarantined) return NULL;
     uint32_t start = hfi_fit_take(&pool->fit, want->units, want->align, want->offset);
     if (start == HFI_FIT_NONE) return NULL;
     uint32_t after = start + want->units;
-    bit_put(shifted_of(pool), start, want->shifted);
+    /* Somebody wrote to a block after its free: not this caller's to have. */
+    if (hfi_stamp_take(pool, start, after) != HFI_FIT_NONE) {
+        (void)hfi_fit_give(&pool->fit, start);
+        *written_out = true;
+        return NULL;
+    }
+    bit_put(pool->shifted, start, want->shifted);
     if (hfi_fit_is_free(&pool->fit, after)) {
         bit_put(pool->aged, after, false);
         bit_put(pool->purged, after, false);
@@ -232,17 +237,21 @@ void *hfi_middle_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t
                 if (busy == NULL) busy = pool;
                 continue;
             }
-            void *payload = pool_take(pool, &want, extent_out);
+            bool written = false;
+            void *payload = pool_take(pool, &want, extent_out, &written);
             bool damaged = pool->fit.damaged && !pool->quarantined;
             hfi_lock_release(&pool->lock);
             if (payload != NULL) return payload;
             if (damaged) hfi_report_metadata(heap, &pool->owner, pool->base, "malloc");
+            if (written) (void)hfi_report_middle_written(pool, "malloc");
         }
         if (busy != NULL) {
             hfi_lock_acquire(&busy->lock);
-            void *payload = pool_take(busy, &want, extent_out);
+            bool written = false;
+            void *payload = pool_take(busy, &want, extent_out, &written);
             hfi_lock_release(&busy->lock);
             if (payload != NULL) return payload;
+            if (written) (void)hfi_report_middle_written(busy, "malloc");
         }
         if (pool_make(heap, want.units + want.align, home) == NULL) return NULL;
     }
@@ -266,6 +275,8 @@ void hfi_middle_free(struct hfi_middle_pool *pool, void *payload) {
     if (!pool->quarantined) {
         uint32_t start = start_of(pool, payload);
         extent = extent_of(pool, start);
+        if (pool->heap->trailer)
+            hfi_stamp_put(pool, start, pool->fit.length[start], bit_get(pool->shifted, start));
         start = hfi_fit_give(&pool->fit, start);
         bit_put(pool->aged, start, false);
         bit_put(pool->purged, start, false);
@@ -302,7 +313,9 @@ size_t hfi_middle_resize(struct hfi_middle_pool *pool, void *payload, size_t siz
     uint32_t start = start_of(pool, payload);
     size_t lead = lead_of(pool, start);
     uint32_t units = (uint32_t)((lead + size + HFI_MIDDLE_UNIT - 1) / HFI_MIDDLE_UNIT);
-    if (!pool->quarantined && hfi_fit_resize(&pool->fit, start, units)) {
+    uint32_t old_end = start + pool->fit.length[start];
+    bool clean = pool->quarantined || hfi_stamp_take(pool, old_end, start + units) == HFI_FIT_NONE;
+    if (!pool->quarantined && clean && hfi_fit_resize(&pool->fit, start, units)) {
         uint32_t after = start + units;
         if (hfi_fit_is_free(&pool->fit, after)) {
             bit_put(pool->aged, after, false);
@@ -314,6 +327,29 @@ size_t hfi_middle_resize(struct hfi_middle_pool *pool, void *payload, size_t siz
     return extent;
 }
 
+bool hfi_middle_was(struct hfi_middle_pool *pool, const void *payload, size_t *extent_out) {
+    hfi_lock_acquire(&pool->lock);
+    bool was = hfi_stamp_is(pool, payload);
+    *extent_out = was ? hfi_stamp_extent(pool, unit_of(pool, payload)) : 0;
+    hfi_lock_release(&pool->lock);
+    return was;
+}
+
+bool hfi_middle_written(struct hfi_middle_pool *pool, struct hfi_middle_written *out) {
+    hfi_lock_acquire(&pool->lock);
+    uint32_t unit =
+        pool->base == NULL || pool->quarantined ? HFI_FIT_NONE : hfi_stamp_broken(pool, 0);
+    if (unit != HFI_FIT_NONE) {
+        out->payload = hfi_stamp_payload(pool, unit);
+        out->extent = hfi_stamp_extent(pool, unit);
+        hfi_stamp_damage(pool, unit, &out->offset, &out->length, &out->expected);
+        pool->quarantined = true;
+        pool->fit.largest = 0;
+    }
+    hfi_lock_release(&pool->lock);
+    return unit != HFI_FIT_NONE;
+}
+
 void hfi_middle_quarantine(struct hfi_middle_pool *pool) {
     hfi_lock_acquire(&pool->lock);
     pool->quarantined = true;
@@ -323,6 +359,8 @@ void hfi_middle_quarantine(struct hfi_middle_pool *pool) {
 
 /* --- decay, figures, end -------------------------------------------------------------------- */
 
+#define PURGE_WRITTEN SIZE_MAX /* a stamp is damaged: the pages are evidence */
+
 /* Whole pages of a free block, first page kept out if a neighbour's bytes share it. */
 static size_t purge_free(struct hfi_middle_pool *pool, uint32_t start, uint32_t length) {
     uintptr_t from = (uintptr_t)pool->base + start * HFI_MIDDLE_UNIT;
@@ -330,12 +368,15 @@ static size_t purge_free(struct hfi_middle_pool *pool, uint32_t start, uint32_t 
     from = (from + HFI_PAGE - 1) & ~(uintptr_t)(HFI_PAGE - 1);
     to &= ~(uintptr_t)(HFI_PAGE - 1);
     if (to <= from) return 0;
+    uint32_t first = (uint32_t)((from - (uintptr_t)pool->base) / HFI_MIDDLE_UNIT);
+    uint32_t last = (uint32_t)((to - (uintptr_t)pool->base) / HFI_MIDDLE_UNIT);
+    if (hfi_stamp_take(pool, first, last) != HFI_FIT_NONE) return PURGE_WRITTEN;
     hfi_os_purge((void *)from, to - from);
     return to - from;
 }
 
-static size_t pool_reclaim(struct hfi_middle_pool *pool, bool force, bool *more_out)
-    HF_REQUIRES(pool->lock) {
+static size_t pool_reclaim(struct hfi_middle_pool *pool, bool force, bool *more_out,
+                           bool *written_out) HF_REQUIRES(pool->lock) {
     size_t given = 0;
     uint32_t at = 0, length;
     bool used;
@@ -347,7 +388,12 @@ static size_t pool_reclaim(struct hfi_middle_pool *pool, bool force, bool *more_
             *more_out = true;
             continue;
         }
-        given += purge_free(pool, at, length);
+        size_t purged = purge_free(pool, at, length);
+        if (purged == PURGE_WRITTEN) {
+            *written_out = true;
+            continue;
+        }
+        given += purged;
         bit_put(pool->purged, at, true);
     }
     if (pool->live == 0 && bit_get(pool->purged, 0)) (void)pool_sleep(pool);
@@ -360,8 +406,10 @@ size_t hfi_middle_reclaim(hf_heap *heap, bool force, bool *more_out) {
     if (force) atomic_store_explicit(&heap->middle->warm, 0, memory_order_relaxed);
     for (unsigned i = 0; (pool = hfi_middle_pool_at(heap, i)) != NULL; i++) {
         hfi_lock_acquire(&pool->lock);
-        given += pool_reclaim(pool, force, more_out);
+        bool written = false;
+        given += pool_reclaim(pool, force, more_out, &written);
         hfi_lock_release(&pool->lock);
+        if (written) (void)hfi_report_middle_written(pool, "reclaim");
     }
     hfi_segment_note_returned(given);
     return given;

@@ -26,9 +26,11 @@ struct hfi_middle_pool {
     uint64_t number;
     struct hfi_fit fit; /* guarded by: lock                                  */
     size_t meta_size;
-    uint64_t *aged;   /* free blocks seen by the last tick, by start unit  */
-    uint64_t *purged; /* free blocks without memory                        */
-    uint64_t live;    /* blocks                                            */
+    uint64_t *aged;    /* free blocks seen by the last tick, by start unit  */
+    uint64_t *purged;  /* free blocks without memory                        */
+    uint64_t *shifted; /* of used and stamped blocks: payload a unit after the start */
+    uint64_t *stamped; /* units where a freed block began: middle_stamp.h   */
+    uint64_t live;     /* blocks                                            */
 };
 
 struct hfi_middle *hfi_middle_make(hf_heap *heap);
@@ -49,6 +51,19 @@ bool hfi_middle_header_whole(const char *payload);
 /* Which bytes before the payload differ from a whole header. */
 void hfi_middle_header_damage(const char *payload, ptrdiff_t *offset_out, size_t *length_out,
                               uint64_t *expected_out, uint64_t *found_out);
+/* True if a block that began at `payload` was freed and its memory not used since; *extent_out: from
+ * there to its trailer's end, 0 if that is not known. */
+bool hfi_middle_was(struct hfi_middle_pool *pool, const void *payload, size_t *extent_out);
+/* Verifies what is left of freed blocks. The payload of the first that was written to, with what is
+ * known of it, or NULL. The pool goes out of service then. */
+struct hfi_middle_written {
+    char *payload;
+    size_t extent; /* payload to trailer's end; 0: not known */
+    ptrdiff_t offset;
+    size_t length; /* of the damage */
+    uint64_t expected;
+};
+bool hfi_middle_written(struct hfi_middle_pool *pool, struct hfi_middle_written *out);
 /* Grows or shrinks in place; new extent, or 0 if it must move. */
 size_t hfi_middle_resize(struct hfi_middle_pool *pool, void *payload, size_t size);
 void hfi_middle_quarantine(struct hfi_middle_pool *pool);

@@ -344,6 +344,8 @@ static size_t check_metadata(hf_heap *heap) {
         hfi_report_metadata(heap, &pool->owner, pool->base, "check");
         count++;
     }
+    for (unsigned i = 0; heap->trailer && (pool = hfi_middle_pool_at(heap, i)) != NULL; i++)
+        count += hfi_report_middle_written(pool, "check");
     return count;
 }
 
