@@ -120,6 +120,54 @@ static inline void hfi_block_fill(void *payload, size_t words) {
         hfi_store64((char *)payload + 8 * i, pattern);
 }
 
+/* The same of a block without a site, in steps of 16 bytes that overlap in the middle: four kinds of
+ * length, and no loop whose end a branch predictor must guess. */
+typedef uint64_t hfi_pair __attribute__((vector_size(16), aligned(8), may_alias));
+#define HFI_BLOCK_PAIRS(from, to, act)                                                             \
+    do {                                                                                           \
+        for (size_t i_ = (from); i_ < (to); i_++) {                                                \
+            act(i_ * sizeof(hfi_pair));                                                            \
+            act(bytes - (i_ + 1) * sizeof(hfi_pair));                                              \
+        }                                                                                          \
+    } while (0)
+
+static inline void hfi_block_fill_whole(void *payload, size_t extent) {
+    size_t bytes = 8 * hfi_block_fill_words(extent, 0);
+    char *at = (char *)payload;
+    hfi_pair pattern = {hfi_block_pattern, hfi_block_pattern};
+#define HFI_PUT(offset) (*(hfi_pair *)(at + (offset)) = pattern)
+    if (bytes < 32) { /* 8 or 24 */
+        hfi_store64(at, hfi_block_pattern);
+        hfi_store64(at + (bytes & 16) / 2, hfi_block_pattern);
+        hfi_store64(at + (bytes & 16), hfi_block_pattern);
+        return;
+    }
+    HFI_BLOCK_PAIRS(0, 2, HFI_PUT);
+    if (bytes <= 64) return;
+    HFI_BLOCK_PAIRS(2, 4, HFI_PUT);
+    if (bytes <= 128) return;
+    HFI_BLOCK_PAIRS(4, 8, HFI_PUT);
+#undef HFI_PUT
+}
+
+/* True if all of that is there still. */
+static inline bool hfi_block_filled_whole(const void *payload, size_t extent) {
+    size_t bytes = 8 * hfi_block_fill_words(extent, 0);
+    const char *at = (const char *)payload;
+    if (bytes < 32) {
+        uint64_t pattern = hfi_block_pattern;
+        return ((hfi_load64(at) ^ pattern) | (hfi_load64(at + (bytes & 16) / 2) ^ pattern) |
+                (hfi_load64(at + (bytes & 16)) ^ pattern)) == 0;
+    }
+    hfi_pair pattern = {hfi_block_pattern, hfi_block_pattern}, differs = {0, 0};
+#define HFI_LOOK(offset) (differs |= *(const hfi_pair *)(at + (offset)) ^ pattern)
+    HFI_BLOCK_PAIRS(0, 2, HFI_LOOK);
+    if (bytes > 64) HFI_BLOCK_PAIRS(2, 4, HFI_LOOK);
+    if (bytes > 128) HFI_BLOCK_PAIRS(4, 8, HFI_LOOK);
+#undef HFI_LOOK
+    return (differs[0] | differs[1]) == 0;
+}
+
 /* Makes memory look like a block that was freed: pattern at the start (or all over), freed trailer. */
 static inline void hfi_block_freshen(void *payload, size_t extent, bool fill) {
     hfi_block_fill(payload, fill ? hfi_block_fill_words(extent, 0) : 1);
@@ -134,6 +182,14 @@ static inline char *hfi_block_limit(const void *payload, size_t extent, uint64_t
 static inline size_t hfi_block_size(size_t extent, uint64_t note) {
     return extent - HFI_TRAILER - ((note & HFI_NOTE_SITE) ? HFI_SITE_WORD : 0) -
            (size_t)(note & HFI_SLACK_MAX);
+}
+
+/* The trailer at this address is whole, live or freed; one product for both answers. */
+static inline bool hfi_block_trailer_whole(const char *at) {
+    uint64_t product = hfi_load64(at) * hfi_block_inverse;
+    uint64_t live = (uintptr_t)at + hfi_block_secret - product;
+    uint64_t freed = (uintptr_t)at + hfi_block_secret + product + hfi_block_inverse;
+    return ((live <= HFI_NOTE_MAX) | (freed <= HFI_NOTE_MAX)) != 0;
 }
 
 /* True if the bytes after the payload are as the seal left them. */

@@ -86,48 +86,57 @@ static inline void *checked_malloc(int domain, size_t size) {
     return checked_pop(hfi_magazine_at(hfi_tcache_current, extent), extent, size, domain);
 }
 
-/* Slack of less than eight bytes: only part of the pattern is there. */
-static HFI_COLD void free_checked_tight(int domain, void *block, struct hfi_magazine *m,
-                                        uint64_t slack) {
-    size_t extent = m->block_size;
-    if (slack > 7 || !hfi_block_pattern_whole(hfi_block_trailer(block, extent), slack)) {
-        hfi_domain_free_cold(domain, block);
-        return;
-    }
-    hfi_block_mark_freed(block, extent);
+/* Leaves the block as a freed one looks and in the magazine, which has room. */
+static inline void checked_push(struct hfi_magazine *m, void **top, void *block, char *trailer) {
+    hfi_complement64(trailer);
     hfi_store64(block, hfi_block_pattern);
-    void **top = hfi_own_load(m->top);
     *top = block;
     hfi_own_step(m->top, 1);
 }
 
-static inline void checked_free(int domain, void *block) {
-    struct hfi_magazine *m =
-        (struct hfi_magazine *)((char *)hfi_tcache_current + hfi_magazine_offset(block));
+/* More slack than the linear classes have: all of the pattern is there. */
+static __attribute__((noinline)) void free_checked_wide(int domain, void *block,
+                                                        struct hfi_magazine *m, uint64_t slack) {
+    char *trailer = hfi_block_trailer(block, m->block_size);
+    /* Freed, damaged, of another domain, with a site: all of it is above. */
+    if (hfi_unlikely(slack > HFI_SLACK_MAX || hfi_load64(trailer - slack) != hfi_block_pattern)) {
+        hfi_domain_free_cold(domain, block);
+        return;
+    }
+    checked_push(m, hfi_own_load(m->top), block, trailer);
+}
+
+/* `size`: what the program says the payload is long, or SIZE_MAX. A constant domain and SIZE_MAX
+ * cost nothing. */
+static inline void checked_free(int domain, void *block, size_t size) {
+    struct hfi_tcache *tc = hfi_tcache_current;
+    struct hfi_magazine *m = (struct hfi_magazine *)((char *)tc + hfi_magazine_offset(block));
     void **top = hfi_own_load(m->top);
     if (hfi_unlikely(top >= hfi_own_load(m->limit))) {
-        hfi_domain_free_cold(domain, block);
+        hfi_sized_free_cold(domain, block, size);
         return;
     }
     char *trailer = hfi_block_trailer(block, m->block_size);
     uintptr_t end = hfi_block_end(trailer) + ((uintptr_t)domain << HFI_DOMAIN_SHIFT);
     /* The compiler would compute slack from the unfinished sum, at two instructions more. */
     __asm__("" : "+r"(end));
+    if (size != SIZE_MAX && hfi_unlikely(end != (uintptr_t)block + size)) {
+        hfi_sized_free_cold(domain, block, size);
+        return;
+    }
     uint64_t slack = (uintptr_t)trailer - end;
-    /* Freed, damaged, of another domain, with a site: all of it is above. */
-    if (hfi_unlikely(slack > HFI_SLACK_MAX)) {
+    if (hfi_unlikely(slack > 15)) {
+        free_checked_wide(domain, block, m, slack);
+        return;
+    }
+    /* Masked and not compared as far as it goes: whether a block has eight bytes of slack is what no
+     * branch predictor knows. */
+    uint64_t differs = hfi_load64((const char *)end) ^ hfi_block_pattern;
+    if (hfi_unlikely((differs & tc->slack_mask[slack]) != 0)) {
         hfi_domain_free_cold(domain, block);
         return;
     }
-    uint64_t pattern = hfi_block_pattern;
-    if (hfi_unlikely(hfi_load64((const char *)end) != pattern)) {
-        free_checked_tight(domain, block, m, slack);
-        return;
-    }
-    hfi_complement64(trailer);
-    hfi_store64(block, pattern);
-    *top = block;
-    hfi_own_step(m->top, 1);
+    checked_push(m, top, block, trailer);
 }
 
 static HFI_HOT void *malloc_checked(size_t size) {
@@ -135,7 +144,7 @@ static HFI_HOT void *malloc_checked(size_t size) {
 }
 
 static HFI_HOT void free_checked(void *block) {
-    checked_free(HF_DOMAIN_LIBC, block);
+    checked_free(HF_DOMAIN_LIBC, block, SIZE_MAX);
 }
 
 static HFI_HOT void *domain_malloc_checked(int domain, size_t size) {
@@ -143,7 +152,7 @@ static HFI_HOT void *domain_malloc_checked(int domain, size_t size) {
 }
 
 static HFI_HOT void domain_free_checked(int domain, void *block) {
-    checked_free(domain & 3, block);
+    checked_free(domain & 3, block, SIZE_MAX);
 }
 
 /* --- the rest of the family ------------------------------------------------------------------ */
@@ -173,11 +182,8 @@ static void free_sized_fast(void *block, size_t size) {
     free_fast(block);
 }
 
-static void free_sized_checked(void *block, size_t size) {
-    if (hfi_likely(hfi_sized_right(block, size)))
-        checked_free(HF_DOMAIN_LIBC, block);
-    else
-        hfi_free(NULL, block, HF_DOMAIN_LIBC, size);
+static HFI_HOT void free_sized_checked(void *block, size_t size) {
+    checked_free(HF_DOMAIN_LIBC, block, size);
 }
 
 static void free_sized_general(void *block, size_t size) {

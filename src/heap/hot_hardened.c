@@ -14,13 +14,6 @@
 #include "hot.h"
 #include "hot_path.h"
 
-static inline bool filled(const char *block, size_t words) {
-    uint64_t pattern = hfi_block_pattern, differs = 0;
-    for (size_t i = 0; i < words; i++)
-        differs |= hfi_load64(block + 8 * i) ^ pattern;
-    return differs == 0;
-}
-
 static inline void *hardened_malloc(int domain, size_t size) {
     if (hfi_unlikely(size > HFI_SMALL_MAX - HFI_TRAILER))
         return hfi_domain_malloc_cold(domain, size);
@@ -32,21 +25,15 @@ static inline void *hardened_malloc(int domain, size_t size) {
     hfi_own_step(m->top, -1);
     hfi_own_add(m->allocs, 1);
     /* A site word of the last owner is no pattern: the suspect path knows. */
-    if (hfi_unlikely(!filled(block, hfi_block_fill_words(extent, 0))))
+    if (hfi_unlikely(!hfi_block_filled_whole(block, extent)))
         return hfi_suspect_cold(block, extent, size, domain);
     hfi_block_seal(block, extent, size,
                    (extent - HFI_TRAILER - size) + ((uint64_t)domain << HFI_DOMAIN_SHIFT));
     return block;
 }
 
-/* The trailer before a block is that of a whole neighbour, or of the slab's lead. */
-static inline bool before_whole(const char *block, size_t extent) {
-    const char *before = block - extent;
-    return hfi_block_note(before, extent) <= HFI_NOTE_MAX ||
-           hfi_block_note_freed(before, extent) <= HFI_NOTE_MAX;
-}
-
-static inline void hardened_free(int domain, void *pointer) {
+/* `size`: what the program says the payload is long, or SIZE_MAX. */
+static inline void hardened_free(int domain, void *pointer, size_t size) {
     char *block = pointer;
     struct hfi_tcache *tc = hfi_tcache_current;
     size_t at = hfi_magazine_offset(block), class_index = at / sizeof(struct hfi_magazine);
@@ -55,18 +42,25 @@ static inline void hardened_free(int domain, void *pointer) {
     size_t extent = m->block_size;
     if (hfi_unlikely(at == 0 || class_index >= HFI_CLASS_ALIGNED ||
                      hfi_own_load(m->top) >= hfi_own_load(m->limit))) {
-        hfi_domain_free_cold(domain, block);
+        hfi_sized_free_cold(domain, block, size);
         return;
     }
     uint64_t slack = hfi_block_note(block, extent) - ((uint64_t)domain << HFI_DOMAIN_SHIFT);
-    if (hfi_unlikely(slack > HFI_SLACK_MAX ||
-                     !hfi_block_pattern_whole(hfi_block_trailer(block, extent), slack) ||
-                     !before_whole(block, extent))) {
-        hfi_domain_free_cold(domain, block);
+    const char *trailer = hfi_block_trailer(block, extent);
+    if (hfi_unlikely(slack > HFI_SLACK_MAX)) {
+        hfi_sized_free_cold(domain, block, size);
+        return;
+    }
+    uint64_t differs = hfi_load64(trailer - slack) ^ hfi_block_pattern;
+    /* The trailer before is that of a whole neighbour, or of the slab's lead. */
+    if (hfi_unlikely((differs & tc->slack_mask[slack < 15 ? slack : 15]) != 0 ||
+                     !hfi_block_trailer_whole(block - HFI_TRAILER) ||
+                     (size != SIZE_MAX && extent - HFI_TRAILER - slack != size))) {
+        hfi_sized_free_cold(domain, block, size);
         return;
     }
     hfi_block_mark_freed(block, extent);
-    hfi_block_fill(block, hfi_block_fill_words(extent, 0));
+    hfi_block_fill_whole(block, extent);
     if (hfi_unlikely(extent > HFI_HARDENED_DELAY_MAX)) {
         *hfi_own_load(m->top) = block;
         hfi_own_step(m->top, 1);
@@ -86,14 +80,11 @@ static HFI_HOT void *malloc_hardened(size_t size) {
 }
 
 static HFI_HOT void free_hardened(void *block) {
-    hardened_free(HF_DOMAIN_LIBC, block);
+    hardened_free(HF_DOMAIN_LIBC, block, SIZE_MAX);
 }
 
-static void free_sized_hardened(void *block, size_t size) {
-    if (hfi_likely(hfi_sized_right(block, size)))
-        free_hardened(block);
-    else
-        hfi_free(NULL, block, HF_DOMAIN_LIBC, size);
+static HFI_HOT void free_sized_hardened(void *block, size_t size) {
+    hardened_free(HF_DOMAIN_LIBC, block, size);
 }
 
 static HFI_HOT void *domain_malloc_hardened(int domain, size_t size) {
@@ -101,7 +92,7 @@ static HFI_HOT void *domain_malloc_hardened(int domain, size_t size) {
 }
 
 static HFI_HOT void domain_free_hardened(int domain, void *block) {
-    hardened_free(domain & 3, block);
+    hardened_free(domain & 3, block, SIZE_MAX);
 }
 
 void hfi_hot_hardened_start(struct hfi_dispatch *dispatch) {

@@ -33,6 +33,11 @@ static HFI_COLD __attribute__((unused)) void hfi_domain_free_cold(int domain, vo
     hfi_free(NULL, block, domain, SIZE_MAX);
 }
 
+static HFI_COLD __attribute__((unused)) void hfi_sized_free_cold(int domain, void *block,
+                                                                 size_t size) {
+    hfi_free(NULL, block, domain, size);
+}
+
 /* The magazine of linear class extent / 16: 32 bytes a class. */
 static inline struct hfi_magazine *hfi_magazine_at(struct hfi_tcache *tc, size_t extent) {
     return (struct hfi_magazine *)((char *)tc + extent * (sizeof(struct hfi_magazine) / 16));
@@ -46,16 +51,6 @@ static inline size_t hfi_magazine_offset(const void *block) {
     /* relaxed: the block came with the program's own synchronisation. */
     return atomic_load_explicit(&hfi_pagemap_magazine[offset >> HFI_SLICE_SHIFT],
                                 memory_order_relaxed);
-}
-
-/* The trailer of a small block says that its payload is `size` bytes long. What else may be wrong
- * with it, free finds out. */
-static inline bool hfi_sized_right(const void *block, size_t size) {
-    size_t at = hfi_magazine_offset(block);
-    const struct hfi_magazine *m =
-        (const struct hfi_magazine *)((const char *)hfi_tcache_current + at);
-    return at != 0 &&
-           hfi_block_end(hfi_block_trailer(block, m->block_size)) == (uintptr_t)block + size;
 }
 
 #endif

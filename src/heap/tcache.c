@@ -75,6 +75,8 @@ static struct hfi_tcache *tcache_make(hf_heap *heap, struct hfi_thread *thread) 
     }
     tc->heap = heap;
     tc->thread = thread;
+    for (unsigned slack = 1; slack < 16; slack++)
+        tc->slack_mask[slack] = slack < 8 ? (UINT64_C(1) << (8 * slack)) - 1 : UINT64_MAX;
     tc->home = hfi_segment_home(thread->number, heap->node);
     tc->middle_home = thread->number;
     unsigned node = heap->node >= 0 ? (unsigned)heap->node : hfi_os_node_current();

@@ -75,6 +75,7 @@ struct hfi_magazine_cold {
     uint64_t misses;      /* own */
     uint64_t flushes;     /* own */
     uint64_t allocs_seen; /* by the idle sweep                         */
+    bool received;        /* began with a block of another thread; own */
 };
 
 /* Blocks on their way to reuse (hardened): a ring in which each freed block takes a random place. */
@@ -95,6 +96,7 @@ struct hfi_tcache {
     uint64_t rng;
     size_t limit_bytes;        /* sum over classes of magazine limit * block size  */
     int64_t sample_left;       /* bytes until the next sampled site                */
+    uint64_t slack_mask[16];   /* bytes of the pattern that so much slack shows    */
     unsigned home;             /* shard of the segment layer                       */
     unsigned middle_home;      /* middle pool tried first                          */
     _Atomic uint32_t sweeping; /* 1: the idle sweep has withdrawn the magazines    */
