@@ -43,14 +43,22 @@ uint32_t hfi_slab_take(struct hfi_slab *slab, void **blocks_out, uint32_t wanted
     return got;
 }
 
-enum hfi_slab_give hfi_slab_give(struct hfi_slab *slab, uint32_t index) {
-    uint32_t w = index / 64;
-    uint64_t bit = UINT64_C(1) << (index % 64);
-    if (slab->free[w] & bit) return HFI_SLAB_TWICE;
-    slab->free[w] |= bit;
-    slab->taken--;
-    if (w < slab->hint) slab->hint = (uint16_t)w;
-    return HFI_SLAB_GIVEN;
+uint32_t hfi_slab_take_lines(struct hfi_slab *slab, void **blocks_out) {
+    uint32_t words = (slab->count + 63) / 64;
+    for (uint32_t w = slab->hint; w < words; w++) {
+        uint64_t bits = slab->free[w], pairs = bits & (bits >> 1);
+        uint64_t lines = pairs & (pairs >> 2) & UINT64_C(0x1111111111111111);
+        if (lines == 0) continue;
+        unsigned bit = (unsigned)__builtin_ctzll(lines);
+        for (uint32_t i = 0; i < HFI_SLAB_LINES; i++)
+            blocks_out[i] = hfi_slab_block(slab, w * 64 + bit + i);
+        slab->free[w] = bits & ~(UINT64_C(0xf) << bit);
+        slab->taken += HFI_SLAB_LINES;
+        if (w * 64 + bit + HFI_SLAB_LINES > slab->fresh)
+            slab->fresh = w * 64 + bit + HFI_SLAB_LINES;
+        return HFI_SLAB_LINES;
+    }
+    return 0;
 }
 
 bool hfi_slab_check(const struct hfi_slab *slab) {

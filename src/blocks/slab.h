@@ -52,9 +52,22 @@ void hfi_slab_init(struct hfi_slab *slab, char *base, uint16_t slices, uint32_t 
                    uint32_t lead, uint32_t count);
 /* Takes up to `wanted` blocks, lowest first; returns how many. */
 uint32_t hfi_slab_take(struct hfi_slab *slab, void **blocks_out, uint32_t wanted);
+/* Takes HFI_SLAB_LINES blocks that fill cache lines of which nobody has a block; how many: 0 or all.
+ * Some blocks below them may have become less than `fresh` and stay here. */
+uint32_t hfi_slab_take_lines(struct hfi_slab *slab, void **blocks_out);
+/* Blocks whose size is a multiple of 16: four fill whole lines, if their first index is a multiple. */
+#define HFI_SLAB_LINES 4u
 
 enum hfi_slab_give { HFI_SLAB_GIVEN, HFI_SLAB_TWICE };
-enum hfi_slab_give hfi_slab_give(struct hfi_slab *slab, uint32_t index);
+static inline enum hfi_slab_give hfi_slab_give(struct hfi_slab *slab, uint32_t index) {
+    uint32_t w = index / 64;
+    uint64_t bit = UINT64_C(1) << (index % 64);
+    if (__builtin_expect((slab->free[w] & bit) != 0, 0)) return HFI_SLAB_TWICE;
+    slab->free[w] |= bit;
+    slab->taken--;
+    if (w < slab->hint) slab->hint = (uint16_t)w;
+    return HFI_SLAB_GIVEN;
+}
 
 /* Index of the block that holds `address`, UINT32_MAX in lead or tail. */
 static inline uint32_t hfi_slab_index(const struct hfi_slab *slab, const void *address) {

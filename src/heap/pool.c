@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "heap_state.h"
+#include "reclaim.h"
 
 #define SLAB_BLOCKS_WANTED 8u
 #define DEPOT_BLOCKS       256u
@@ -260,20 +261,51 @@ uint32_t hfi_pool_take(struct hfi_pool *pool, void **blocks_out, uint32_t wanted
     return got;
 }
 
-/* One block back into its slab. *twice: it was there already. The slab may belong to another pool
- * of the same class (another node): then that pool takes it. */
-static void give_one(struct hfi_pool *pool, void *block, struct hfi_slab **released, void **twice)
-    HF_REQUIRES(pool->lock) {
-    struct hfi_slab *slab = (struct hfi_slab *)hfi_pagemap_owner(block);
-    if (slab->state == HFI_SLAB_QUARANTINED) {
-        (void)hfi_slab_give(slab, hfi_slab_index(slab, block));
-        return;
+uint32_t hfi_pool_take_apart(struct hfi_pool *pool, void **blocks_out, uint32_t wanted,
+                             unsigned home) {
+    uint32_t got = 0;
+    hfi_lock_acquire(&pool->lock);
+    /* The emptiest slabs only: in fuller ones free lines are few and the search is long. */
+    struct hfi_slab *slab = pool->bins[0] != NULL ? pool->bins[0] : pool->empty;
+    if (slab != NULL && wanted >= HFI_SLAB_LINES) {
+        uint32_t fresh = slab->fresh;
+        void *lines[HFI_SLAB_LINES];
+        got = hfi_slab_take_lines(slab, lines);
+        for (uint32_t i = 0; i < got; i++)
+            blocks_out[i] = lines[got - 1 - i];
+        for (uint32_t i = fresh; pool->heap->trailer && i < slab->fresh; i++)
+            hfi_block_freshen(hfi_slab_block(slab, i), pool->block_size, pool->heap->fill);
+        pool->taken += got;
+        slab->idle = 0;
+        slab_file(pool, slab);
     }
-    if (hfi_slab_give(slab, hfi_slab_index(slab, block)) == HFI_SLAB_TWICE) {
-        *twice = block;
-        return;
+    hfi_lock_release(&pool->lock);
+    return got != 0 ? got : hfi_pool_take(pool, blocks_out, wanted, home);
+}
+
+/* The blocks of a batch that lie side by side in it and in one slab go back together: the slab is
+ * looked up and filed once. Returns how many they were; *twice: one of them was there already. The
+ * slab may belong to another pool of the same class (another node): then that pool takes it. */
+static uint32_t give_some(struct hfi_pool *pool, void **blocks, uint32_t count,
+                          struct hfi_slab **released, void **twice) HF_REQUIRES(pool->lock) {
+    struct hfi_slab *slab = (struct hfi_slab *)hfi_pagemap_owner(blocks[0]);
+    if (hfi_unlikely(slab == NULL)) { /* the slab went with this block's other self */
+        *twice = blocks[0];
+        return 1;
     }
-    pool->taken--;
+    uintptr_t base = (uintptr_t)slab->base, bytes = slab->slices * HFI_SLICE;
+    uint32_t at = 0, given = 0;
+    void *again = NULL;
+    for (; at < count && (uintptr_t)blocks[at] - base < bytes; at++) {
+        if (hfi_likely(hfi_slab_give(slab, hfi_slab_index(slab, blocks[at])) == HFI_SLAB_GIVEN))
+            given++;
+        else
+            again = blocks[at];
+    }
+    if (slab->state == HFI_SLAB_QUARANTINED) return at;
+    if (again != NULL) *twice = again;
+    if (given == 0) return at;
+    pool->taken -= given;
     slab->idle = 0;
     slab_file(pool, slab);
     /* One empty slab stays for the next burst; it leaves by the decay. */
@@ -282,6 +314,7 @@ static void give_one(struct hfi_pool *pool, void *block, struct hfi_slab **relea
         slab->next = *released;
         *released = slab;
     }
+    return at;
 }
 
 /* With several nodes the blocks of other nodes' slabs go home one by one; returns how many stay. */
@@ -295,6 +328,18 @@ static uint32_t send_home(struct hfi_pool *pool, void **blocks, uint32_t count) 
             hfi_pool_give(slab->pool, &blocks[i], 1);
     }
     return kept;
+}
+
+void hfi_pool_give_apart(struct hfi_pool *pool, void *block) {
+    struct hfi_slab *released = NULL;
+    void *twice = NULL;
+    pool = ((struct hfi_slab *)hfi_pagemap_owner(block))->pool;
+    hfi_lock_acquire(&pool->lock);
+    (void)give_some(pool, &block, 1, &released, &twice);
+    hfi_lock_release(&pool->lock);
+    (void)release_chain(released);
+    if (twice != NULL) hfi_report_double_free(pool->heap, twice, pool->block_size, "flush");
+    hfi_reclaim_note_frees(pool->heap, 1);
 }
 
 void hfi_pool_give(struct hfi_pool *pool, void **blocks, uint32_t count) {
@@ -323,8 +368,8 @@ void hfi_pool_give(struct hfi_pool *pool, void **blocks, uint32_t count) {
         memcpy(pool->depot + pool->depot_count, blocks, at * sizeof(void *));
         pool->depot_count += at;
     }
-    for (; at < count; at++)
-        give_one(pool, blocks[at], &released, &twice);
+    while (at < count)
+        at += give_some(pool, blocks + at, count - at, &released, &twice);
     hfi_lock_release(&pool->lock);
     (void)release_chain(released);
     if (twice != NULL) hfi_report_double_free(pool->heap, twice, pool->block_size, "flush");
@@ -338,8 +383,8 @@ size_t hfi_pool_reclaim(struct hfi_pool *pool, bool force, bool *more_out) {
     size_t purged = 0;
     hfi_lock_acquire(&pool->lock);
     uint32_t surplus = force ? pool->depot_count : pool->depot_low;
-    for (uint32_t i = 0; i < surplus; i++)
-        give_one(pool, pool->depot[i], &released, &twice);
+    for (uint32_t i = 0; i < surplus;)
+        i += give_some(pool, pool->depot + i, surplus - i, &released, &twice);
     if (surplus != 0) {
         pool->depot_count -= surplus;
         memmove(pool->depot, pool->depot + surplus, pool->depot_count * sizeof(void *));

@@ -18,6 +18,14 @@ uint32_t hfi_pool_take(struct hfi_pool *pool, void **blocks_out, uint32_t wanted
 /* Takes back blocks of this pool's heap and class. */
 void hfi_pool_give(struct hfi_pool *pool, void **blocks, uint32_t count);
 
+/* For a thread that begins with blocks of others, in whose cache lines others write: `take` gives it
+ * whole lines if there are some (as hfi_pool_take otherwise), `give` puts a block into its slab and
+ * not into the depot, where the next thread would find it. */
+#define HFI_POOL_APART_MOST 96u /* larger blocks share a line with few */
+uint32_t hfi_pool_take_apart(struct hfi_pool *pool, void **blocks_out, uint32_t wanted,
+                             unsigned home);
+void hfi_pool_give_apart(struct hfi_pool *pool, void *block);
+
 /* Slabs back to the segments: depots above their low mark (all, if `force`), empty slabs idle for
  * two ticks. Returns the bytes given to the segment layer or the system. */
 size_t hfi_pool_reclaim(struct hfi_pool *pool, bool force, bool *more_out);

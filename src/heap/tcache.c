@@ -19,9 +19,10 @@
 #include "pool.h"
 #include "reclaim.h"
 
-#define FIRST_LIMIT 8u
-#define MOST_BYTES  ((size_t)64 << 10)
-#define MOST_BLOCKS 256u
+#define FIRST_LIMIT  8u
+#define MOST_BYTES   ((size_t)64 << 10)
+#define MOST_BLOCKS  256u
+#define VERIFY_AHEAD 4u /* blocks a flush looks ahead of the one it verifies */
 
 __thread struct hfi_tcache *hfi_tcache_current __attribute__((tls_model("initial-exec"))) =
     &hfi_tcache_empty;
@@ -163,7 +164,10 @@ static void *pop_refill(struct hfi_tcache *tc, unsigned c) {
     uint32_t limit = magazine_limit(tc, c);
     if (limit == 0) return hfi_direct_pop(tc->heap, c);
     uint32_t wanted = limit < 2 ? 1 : limit / 2;
-    uint32_t got = hfi_pool_take(&tc->pools[c], m->top, wanted, tc->home);
+    uint32_t got = hfi_likely(!cold->received)
+                       ? hfi_pool_take(&tc->pools[c], m->top, wanted, tc->home)
+                       : hfi_pool_take_apart(&tc->pools[c], m->top, wanted, tc->home);
+    cold->received = false;
     if (got == 0) return NULL;
     hfi_own_store(m->top, m->top + got - 1);
     hfi_own_add(m->allocs, 1);
@@ -181,8 +185,21 @@ void *hfi_tcache_pop_slow(struct hfi_tcache *tc, unsigned c) {
 uint32_t hfi_tcache_verify(hf_heap *heap, unsigned c, void **blocks, uint32_t count) {
     uint32_t extent = hfi_class_size[c], kept = 0;
     if (!heap->trailer) return count;
-    for (uint32_t i = 0; i < count; i++)
-        if (hfi_verify_freed(heap, blocks[i], extent, "flush")) blocks[kept++] = blocks[i];
+    for (uint32_t i = 0; i < count; i++) {
+        const char *block = blocks[i];
+        /* The oldest blocks of a magazine have left the cache. */
+        if (i + VERIFY_AHEAD < count) {
+            const char *soon = blocks[i + VERIFY_AHEAD];
+            __builtin_prefetch(soon - HFI_TRAILER);
+            __builtin_prefetch(soon);
+        }
+        /* Aligned classes have no trailer before their first block. */
+        bool whole = c < HFI_CLASS_ALIGNED && hfi_block_trailer_whole(block - HFI_TRAILER) &&
+                     (heap->fill ? hfi_block_filled_whole(block, extent)
+                                 : hfi_load64(block) == hfi_block_pattern);
+        if (hfi_likely(whole) || hfi_verify_freed(heap, block, extent, "flush"))
+            blocks[kept++] = blocks[i];
+    }
     return kept;
 }
 
@@ -210,9 +227,18 @@ static void push_flush(struct hfi_tcache *tc, unsigned c, void *block) {
         return;
     }
     struct hfi_magazine *m = &tc->magazine[c];
+    bool first = m->limit == NULL;
     if (m->top >= m->limit) magazine_adapt(tc, c);
     if (m->limit == NULL) {
         hfi_direct_push(tc->heap, c, block);
+        return;
+    }
+    /* Freed before the thread had one of its own: another thread's, and its neighbours in the cache
+     * line are in use elsewhere. It is not what this thread should write to next. */
+    if (first && m->block_size <= HFI_POOL_APART_MOST) {
+        tc->cold[c].received = true;
+        if (hfi_tcache_verify(tc->heap, c, &block, 1) != 0)
+            hfi_pool_give_apart(&tc->pools[c], block);
         return;
     }
     if (m->top >= m->limit) {

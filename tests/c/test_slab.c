@@ -64,6 +64,31 @@ static void test_take_lowest_first_until_full(void) {
     }
 }
 
+static void test_lines_are_taken_where_nobody_has_a_block(void) {
+    const uint32_t sizes[] = {16, 32, 48, 80};
+    for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++) {
+        struct hfi_slab *slab = make((char *)(uintptr_t)0x10000, 1, sizes[k], 64, 131);
+        void *taken[3], *lines[HFI_SLAB_LINES];
+        CHECK_EQ(hfi_slab_take(slab, taken, 3), 3);
+        CHECK_EQ(hfi_slab_give(slab, 1), HFI_SLAB_GIVEN);
+        for (uint32_t round = 0; round < 31; round++) {
+            CHECK_EQ(hfi_slab_take_lines(slab, lines), HFI_SLAB_LINES);
+            CHECK_EQ((uintptr_t)lines[0] % 64, 0);
+            for (uint32_t i = 0; i < HFI_SLAB_LINES; i++) {
+                CHECK_EQ(hfi_slab_index(slab, lines[i]), 4 + 4 * round + i);
+                CHECK(!hfi_slab_has(slab, 4 + 4 * round + i));
+            }
+            CHECK(hfi_slab_check(slab));
+        }
+        /* Three at the end are no line, nor are the two that are free in the first. */
+        CHECK_EQ(hfi_slab_take_lines(slab, lines), 0);
+        CHECK_EQ(slab->taken, 2 + 31 * 4);
+        CHECK_EQ(slab->fresh, 128);
+        CHECK(hfi_slab_has(slab, 1) && hfi_slab_has(slab, 3) && hfi_slab_has(slab, 130));
+        free(slab);
+    }
+}
+
 static void test_give_twice_is_noticed_and_changes_nothing(void) {
     struct hfi_slab *slab = make((char *)(uintptr_t)0x10000, 1, 64, 0, 100);
     void *blocks[100];
@@ -167,6 +192,7 @@ int main(void) {
     CHECK_WATCHDOG(60);
     CHECK_RUN(test_index_of_every_address_is_its_block);
     CHECK_RUN(test_take_lowest_first_until_full);
+    CHECK_RUN(test_lines_are_taken_where_nobody_has_a_block);
     CHECK_RUN(test_give_twice_is_noticed_and_changes_nothing);
     CHECK_RUN(test_random_program_matches_bytes);
     CHECK_RUN(test_check_notices_a_flipped_bit);

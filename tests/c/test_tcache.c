@@ -42,6 +42,52 @@ static void test_steady_churn_is_served_by_the_cache(void) {
     CHECK_EQ(hf_heap_destroy(heap), HF_OK);
 }
 
+#define GIFTS 16
+struct gift {
+    hf_heap *heap;
+    size_t size;
+    void *block;
+    pthread_barrier_t *all;
+};
+
+static void *free_a_gift_then_allocate(void *argument) {
+    struct gift *gift = argument;
+    hf_heap_free(gift->heap, gift->block);
+    pthread_barrier_wait(gift->all);
+    gift->block = hf_heap_malloc(gift->heap, gift->size);
+    pthread_barrier_wait(gift->all);
+    return NULL;
+}
+
+/* Passive false sharing: blocks that lie side by side, freed by one thread each. */
+static void test_threads_that_free_gifts_write_to_lines_of_their_own(void) {
+    for (size_t size = 8; size <= 48; size += 16) {
+        hf_heap *heap = make(1 << 20);
+        struct gift gifts[GIFTS];
+        pthread_t threads[GIFTS];
+        pthread_barrier_t all;
+        pthread_barrier_init(&all, NULL, GIFTS);
+        for (int i = 0; i < GIFTS; i++)
+            gifts[i] = (struct gift){heap, size, hf_heap_malloc(heap, size), &all};
+        for (int i = 0; i < GIFTS; i++)
+            CHECK_EQ(pthread_create(&threads[i], NULL, free_a_gift_then_allocate, &gifts[i]), 0);
+        for (int i = 0; i < GIFTS; i++)
+            CHECK_EQ(pthread_join(threads[i], NULL), 0);
+        for (int i = 0; i < GIFTS; i++) {
+            CHECK(gifts[i].block != NULL);
+            for (int k = 0; k < i; k++) {
+                uintptr_t mine = (uintptr_t)gifts[i].block, other = (uintptr_t)gifts[k].block;
+                CHECK(mine / 64 > (other + size - 1) / 64 || (mine + size - 1) / 64 < other / 64);
+            }
+        }
+        for (int i = 0; i < GIFTS; i++)
+            hf_heap_free(heap, gifts[i].block);
+        account_check(heap);
+        CHECK_EQ(hf_heap_destroy(heap), HF_OK);
+        pthread_barrier_destroy(&all);
+    }
+}
+
 static void test_capacity_follows_the_load(void) {
     hf_heap *heap = make(1 << 20);
     void *blocks[200];
@@ -176,6 +222,7 @@ int main(void) {
     CHECK_WATCHDOG(60);
     CHECK_RUN(test_free_then_malloc_gives_the_same_block);
     CHECK_RUN(test_steady_churn_is_served_by_the_cache);
+    CHECK_RUN(test_threads_that_free_gifts_write_to_lines_of_their_own);
     CHECK_RUN(test_capacity_follows_the_load);
     CHECK_RUN(test_cache_stays_within_its_bytes);
     CHECK_RUN(test_flush_returns_everything);
