@@ -186,9 +186,11 @@ typedef struct hf_mark {
 HF_API hf_status hf_arena_mark(hf_arena *arena, hf_mark *mark_out);
 /* Every block made since the mark dies, every younger mark ends; this one stays good for another rewind.
  * HF_E_INVALID for a mark that ended: by a reset, a rewind to an older one, or of another arena (marks
- * deeper than 64 levels are checked by place only). HF_E_BUSY while something is borrowed that was
- * borrowed after the mark. Nothing has happened in both cases. */
+ * that lie under 64 younger ones are checked by place only, and any borrow refuses them). HF_E_BUSY while something is borrowed
+ * that was borrowed after the mark. Nothing has happened in both cases. */
 HF_API hf_status hf_arena_rewind(hf_arena *arena, const hf_mark *mark);
+/* The last rewind to this mark: it ends as well. What a scope does when it is left. */
+HF_API hf_status hf_arena_leave(hf_arena *arena, const hf_mark *mark);
 
 /* Somebody holds a pointer that must not die: reset, release, destroy, and rewind to a mark older than
  * the borrow are refused until it is given back. Returns the ticket to give it back with. */

@@ -19,7 +19,7 @@ typedef enum hf_block_state {
     HF_BLOCK_FREE,
     HF_BLOCK_QUARANTINED
 } hf_block_state;
-typedef enum hf_tier { HF_TIER_SMALL, HF_TIER_MIDDLE, HF_TIER_LARGE } hf_tier;
+typedef enum hf_tier { HF_TIER_SMALL, HF_TIER_MIDDLE, HF_TIER_LARGE, HF_TIER_ARENA } hf_tier;
 
 typedef struct hf_view_block {
     const void *address; /* what the program holds                        */

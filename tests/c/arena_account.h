@@ -1,0 +1,60 @@
+/* arena_account.h - what every test of an arena asks: does the account add up, is everything whole?
+ * Contract    arena_account: mapped = in_use + slack + cached + free + quarantined + meta, exactly.
+ *             arena_whole: hf_arena_check finds nothing and no report was made.
+ * Threads     at rest. */
+#ifndef HF_TESTS_ARENA_ACCOUNT_H
+#define HF_TESTS_ARENA_ACCOUNT_H
+
+#include <holdfast/arena.h>
+#include <holdfast/report.h>
+
+#include "check.h"
+
+static inline hf_stats arena_stats(const hf_arena *arena) {
+    hf_stats stats;
+    CHECK_EQ(hf_arena_stats(arena, &stats), HF_OK);
+    return stats;
+}
+
+static inline hf_arena_figures arena_figures(const hf_arena *arena) {
+    hf_arena_figures figures;
+    CHECK_EQ(hf_arena_figures_of(arena, &figures), HF_OK);
+    return figures;
+}
+
+static inline void arena_account(const hf_arena *arena) {
+    hf_stats s = arena_stats(arena);
+    uint64_t sum = s.bytes_in_use + s.bytes_slack + s.bytes_cached + s.bytes_free +
+                   s.bytes_quarantined + s.bytes_meta;
+    if (sum != s.bytes_mapped)
+        CHECK_FAIL("the account is off by %" PRId64 ": mapped %" PRIu64 ", in_use %" PRIu64
+                   " slack %" PRIu64 " cached %" PRIu64 " free %" PRIu64 " meta %" PRIu64,
+                   (int64_t)(s.bytes_mapped - sum), s.bytes_mapped, s.bytes_in_use, s.bytes_slack,
+                   s.bytes_cached, s.bytes_free, s.bytes_meta);
+    CHECK_EQ(s.blocks_in_use, s.allocs - s.frees);
+    CHECK_LE(s.bytes_mapped, s.bytes_mapped_peak);
+}
+
+static inline void arena_whole(hf_arena *arena) {
+    size_t found = 99;
+    uint64_t before = hf_report_count();
+    CHECK_EQ(hf_arena_check(arena, &found), HF_OK);
+    CHECK_EQ(found, 0);
+    CHECK_EQ(hf_report_count(), before);
+}
+
+static inline hf_arena *arena_open(const hf_arena_options *options) {
+    hf_arena *arena = NULL;
+    CHECK_EQ(hf_arena_create(options, &arena), HF_OK);
+    CHECK(arena != NULL);
+    arena_account(arena);
+    return arena;
+}
+
+static inline void arena_close(hf_arena *arena) {
+    arena_account(arena);
+    arena_whole(arena);
+    CHECK_EQ(hf_arena_destroy(arena), HF_OK);
+}
+
+#endif
