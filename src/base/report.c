@@ -176,6 +176,11 @@ void hfi_report_sink_set(hfi_report_sink sink) {
     atomic_store_explicit(&sink_function, sink, memory_order_release);
 }
 
+bool hfi_report_has_sink(void) {
+    /* relaxed: only asked whether. */
+    return atomic_load_explicit(&sink_function, memory_order_relaxed) != NULL;
+}
+
 hf_status hf_policy_set(hf_policy wanted) {
     if ((unsigned)wanted > HF_POLICY_RAISE) return HF_E_INVALID;
     /* relaxed: one value that nothing else depends on. */

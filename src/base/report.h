@@ -13,6 +13,8 @@
 #include <holdfast/options.h>
 #include <holdfast/report.h>
 
+#include <stdbool.h>
+
 #include "format.h"
 
 /* The caller zeroes the report and fills in what it knows; the rest is done here: struct_size,
@@ -23,6 +25,7 @@ void hfi_report_emit(hf_report *report);
  * `abort` writes to fd 2 itself if there is none. */
 typedef void (*hfi_report_sink)(const hf_report *report);
 void hfi_report_sink_set(hfi_report_sink sink);
+bool hfi_report_has_sink(void);
 
 hf_policy hfi_policy(void);
 

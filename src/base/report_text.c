@@ -82,6 +82,11 @@ static void write_block(hfi_writer *writer, const hf_report *report) {
         hfi_write_text(writer, report->owner);
         hfi_write_text(writer, ", ");
     }
+    if (report->name[0] != '\0') { /* a stack: it has no domain */
+        hfi_write_text(writer, report->name);
+        hfi_write_text(writer, ")\n");
+        return;
+    }
     if (report->heap_id != 0) {
         hfi_write_text(writer, "heap ");
         hfi_write_u64(writer, report->heap_id);

@@ -7,11 +7,18 @@
 #include "os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #define MADV_GUARD_REMOVE  103
+#endif
+#ifndef SYS_process_madvise
+#define SYS_process_madvise 440 /* one number on every architecture */
 #endif
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4 /* Linux 5.7; older kernels answer EINVAL and the caller copies */
@@ -136,6 +143,75 @@ int hfi_os_move(void *from, size_t size, void *to) {
      * reservation; it insists on equal sizes, which is why only `size` bytes move. */
     void *moved = mremap(from, size, size, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to);
     return moved == MAP_FAILED ? -1 : 0;
+}
+
+/* A range is laid out as the kernel's iovec. */
+_Static_assert(sizeof(struct hfi_os_range) == sizeof(struct iovec) &&
+                   offsetof(struct hfi_os_range, size) == offsetof(struct iovec, iov_len),
+               "ranges are handed to process_madvise");
+
+/* One system call for up to 1024 ranges where the kernel knows PIDFD_SELF, else one each. */
+static int advise_many(const struct hfi_os_range *ranges, unsigned count, int advice) {
+    enum { PIDFD_SELF_PROCESS = -10000, AT_ONCE = 1024 };
+    unsigned done = 0;
+    while (done < count) {
+        unsigned part = count - done < AT_ONCE ? count - done : AT_ONCE;
+        size_t wanted = 0;
+        for (unsigned i = 0; i < part; i++)
+            wanted += ranges[done + i].size;
+        long result = part == 1 ? -1
+                                : syscall(SYS_process_madvise, PIDFD_SELF_PROCESS, ranges + done,
+                                          (size_t)part, advice, 0u);
+        /* An older kernel, a seccomp filter, or a call that stopped in the middle. */
+        if (result < 0 || (size_t)result != wanted)
+            for (unsigned i = 0; i < part; i++)
+                if (madvise(ranges[done + i].address, ranges[done + i].size, advice) != 0)
+                    return -1;
+        done += part;
+    }
+    return 0;
+}
+
+int hfi_os_guard_many(const struct hfi_os_range *ranges, unsigned count) {
+    if (failure_injected()) return -1;
+    return advise_many(ranges, count, MADV_GUARD_INSTALL);
+}
+
+int hfi_os_guard_by_mapping(const struct hfi_os_range *ranges, unsigned count) {
+    if (failure_injected()) return -1;
+    for (unsigned i = 0; i < count; i++)
+        if (mprotect(ranges[i].address, ranges[i].size, PROT_NONE) != 0) return -1;
+    return 0;
+}
+
+bool hfi_os_purge_many(const struct hfi_os_range *ranges, unsigned count) {
+    return advise_many(ranges, count, MADV_DONTNEED) == 0;
+}
+
+size_t hfi_os_first_resident(const void *address, size_t size) {
+    unsigned char present[1024];
+    const char *at = address;
+    for (size_t left = size; left > 0;) {
+        size_t pages = left / HFI_PAGE < sizeof present ? left / HFI_PAGE : sizeof present;
+        if (pages == 0 || mincore((void *)at, pages * HFI_PAGE, present) != 0) break;
+        for (size_t i = 0; i < pages; i++)
+            if ((present[i] & 1) != 0) return (size_t)(at - (const char *)address) + i * HFI_PAGE;
+        at += pages * HFI_PAGE;
+        left -= pages * HFI_PAGE;
+    }
+    return size;
+}
+
+uint64_t hfi_os_mappings_max(void) {
+    char text[32];
+    uint64_t value = 0;
+    int file = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+    if (file < 0) return 0;
+    ssize_t length = read(file, text, sizeof text);
+    close(file);
+    for (ssize_t i = 0; i < length && text[i] >= '0' && text[i] <= '9'; i++)
+        value = value * 10 + (uint64_t)(text[i] - '0');
+    return value;
 }
 
 size_t hfi_os_resident(const void *address, size_t size) {

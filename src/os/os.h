@@ -41,6 +41,24 @@ int hfi_os_move(void *from, size_t size, void *to);
 /* Bytes of the range that are in memory now; 0 if the kernel cannot tell. */
 size_t hfi_os_resident(const void *address, size_t size);
 
+/* Many ranges at once, for those who carve one region into pieces. */
+struct hfi_os_range {
+    void *address;
+    size_t size;
+};
+/* Light guards over every range, in as few calls as the kernel allows. 0, or -1 with errno: EINVAL or
+ * ENOSYS if it has none or the memory is locked, else ENOMEM. Some ranges may be guarded then. */
+int hfi_os_guard_many(const struct hfi_os_range *ranges, unsigned count);
+/* The same by protection: one mapping more for each. -1 with ENOMEM at the limit of mappings. */
+int hfi_os_guard_by_mapping(const struct hfi_os_range *ranges, unsigned count);
+/* As hfi_os_purge, guards inside the ranges stay. False if the kernel refused (locked memory): some
+ * ranges may be purged then. */
+bool hfi_os_purge_many(const struct hfi_os_range *ranges, unsigned count);
+/* Offset of the lowest page of the range that is in memory; `size` if none is. */
+size_t hfi_os_first_resident(const void *address, size_t size);
+/* Mappings a process may have; 0 if the system does not say. */
+uint64_t hfi_os_mappings_max(void);
+
 /* Tests: the Nth memory call from now on fails once with ENOMEM; 0 switches it off. */
 void hfi_os_fail_after(uint64_t count);
 uint64_t hfi_os_map_calls(void);
@@ -60,6 +78,19 @@ int hfi_os_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeou
 void hfi_os_futex_wake(_Atomic uint32_t *word, int count);
 /* A barrier on every running thread of the process; false if the kernel has none. */
 bool hfi_os_barrier_all_threads(void);
+
+/* Faults: SIGSEGV on an alternate stack. `judge` is told of every access that faulted (not of signals
+ * that were sent) and may end the process; then the disposition from before gets the signal as if
+ * nobody had been in between. 0, or -1 with errno; remove: EBUSY if another handler is in front. */
+struct hfi_os_fault {
+    void *address;           /* that was accessed       */
+    uintptr_t stack_pointer; /* of the code that did it */
+};
+typedef void (*hfi_os_fault_judge)(const struct hfi_os_fault *fault);
+int hfi_os_fault_install(hfi_os_fault_judge judge);
+int hfi_os_fault_remove(void);
+/* An alternate signal stack for the calling thread, unless it has one of 32 KiB or more. */
+int hfi_os_altstack_prepare(void);
 
 uint64_t hfi_os_clock_ns(void); /* monotonic */
 uint64_t hfi_os_realtime_ns(void);

@@ -1,0 +1,211 @@
+/* fiber.c - resume and yield: two switches with a little bookkeeping around them.
+ * Contract    holdfast/fiber.h, fiber_state.h.
+ * Threads     after a switch into a fiber no thread-local is read on its side: it may be on another
+ *             thread by then. The resumer's side is on the thread it was on.
+ * Fails with  HF_E_INVALID, HF_E_CLOSED, HF_E_BUSY, HF_E_CANCELLED; what hf_stack_take says. */
+#include <string.h>
+
+#include "base/assert.h"
+#include "fiber/annotate.h"
+#include "fiber/fiber_state.h"
+#include "os/context.h"
+
+/* Records of neighbours start at different cache sets: with a thousand fibers in turn, the first lines
+ * of all their stacks would otherwise fight for the same eight places. */
+enum { COLOURS = 8, COLOUR_SIZE = 128, LEAST_STACK = 2048 };
+
+__thread struct hf_fiber *hfi_fiber_current
+    __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+/* --- make ----------------------------------------------------------------------------------- */
+
+hf_status hfi_fiber_make(hf_stack_pool *pool, size_t size, hf_context_entry entry, const char *name,
+                         unsigned flags, struct hf_fiber **fiber_out) {
+    hf_stack stack;
+    if (pool == NULL) pool = hf_stack_pool_default();
+    if (pool == NULL) return HF_E_NO_MEMORY;
+    hf_status status = hf_stack_take(pool, &stack);
+    if (status != HF_OK) return status;
+    size_t colour = stack.index % COLOURS * COLOUR_SIZE;
+    hf_assert(stack.size > size + colour + LEAST_STACK);
+    struct hf_fiber *fiber =
+        (struct hf_fiber *)(((uintptr_t)stack.stack_ptr - colour - size) & ~(uintptr_t)63);
+    *fiber = (struct hf_fiber){
+        .state = HF_FIBER_NEW, .flags = (uint8_t)flags, .pool = pool, .stack = stack};
+    if (name != NULL) memcpy(fiber->name, name, strnlen(name, HF_STACK_NAME_MAX));
+    if (hfi_asan_is_here() || hfi_tsan_is_here()) fiber->flags |= HFI_FIBER_ANNOTATED;
+    if (hfi_tsan_is_here()) fiber->tsan = __tsan_create_fiber(0);
+    hf_context_make(&fiber->context, fiber, entry, fiber, (flags & HFI_FIBER_FLOAT) != 0);
+    *fiber_out = fiber;
+    return HF_OK;
+}
+
+hf_status hfi_fiber_unmake(struct hf_fiber *fiber) {
+    hf_stack stack = fiber->stack;
+    if (fiber->tsan != NULL) __tsan_destroy_fiber(fiber->tsan);
+    return hf_stack_give(fiber->pool, &stack);
+}
+
+/* --- switches ------------------------------------------------------------------------------- */
+
+static void *go_plain(const struct hf_fiber *fiber, hf_context *from, const hf_context *to,
+                      void *value) {
+    return (fiber->flags & HFI_FIBER_FLOAT) != 0 ? hfi_context_switch_float(from, to, value)
+                                                 : hfi_context_switch(from, to, value);
+}
+
+static __attribute__((noinline)) void *go_in_annotated(struct hf_fiber *fiber, void *value) {
+    const char *low = (const char *)fiber->stack.stack_ptr - fiber->stack.size;
+    if (hfi_asan_is_here())
+        __sanitizer_start_switch_fiber(&fiber->asan_back_fake, low, fiber->stack.size);
+    if (fiber->tsan != NULL) {
+        fiber->tsan_back = __tsan_get_current_fiber();
+        __tsan_switch_to_fiber(fiber->tsan, 0);
+    }
+    value = go_plain(fiber, &fiber->back, &fiber->context, value);
+    if (hfi_asan_is_here()) __sanitizer_finish_switch_fiber(fiber->asan_back_fake, NULL, NULL);
+    return value;
+}
+
+static __attribute__((noinline)) void *go_out_annotated(struct hf_fiber *fiber, void *value,
+                                                        bool for_good) {
+    if (hfi_asan_is_here())
+        __sanitizer_start_switch_fiber(for_good ? NULL : &fiber->asan_fake, fiber->asan_back_low,
+                                       fiber->asan_back_size);
+    if (fiber->tsan != NULL) __tsan_switch_to_fiber(fiber->tsan_back, 0);
+    value = go_plain(fiber, &fiber->context, &fiber->back, value);
+    if (hfi_asan_is_here())
+        __sanitizer_finish_switch_fiber(fiber->asan_fake, &fiber->asan_back_low,
+                                        &fiber->asan_back_size);
+    return value;
+}
+
+void hfi_fiber_arrived(struct hf_fiber *fiber) {
+    if ((fiber->flags & HFI_FIBER_ANNOTATED) != 0 && hfi_asan_is_here())
+        __sanitizer_finish_switch_fiber(NULL, &fiber->asan_back_low, &fiber->asan_back_size);
+}
+
+static inline void *go_in(struct hf_fiber *fiber, void *value) {
+    if (__builtin_expect((fiber->flags & (HFI_FIBER_FLOAT | HFI_FIBER_ANNOTATED)) == 0, 1))
+        return hfi_context_switch(&fiber->back, &fiber->context, value);
+    if ((fiber->flags & HFI_FIBER_ANNOTATED) != 0) return go_in_annotated(fiber, value);
+    return hfi_context_switch_float(&fiber->back, &fiber->context, value);
+}
+
+static inline void *go_out(struct hf_fiber *fiber, void *value, bool for_good) {
+    if (__builtin_expect((fiber->flags & (HFI_FIBER_FLOAT | HFI_FIBER_ANNOTATED)) == 0, 1))
+        return hfi_context_switch(&fiber->context, &fiber->back, value);
+    if ((fiber->flags & HFI_FIBER_ANNOTATED) != 0) return go_out_annotated(fiber, value, for_good);
+    return hfi_context_switch_float(&fiber->context, &fiber->back, value);
+}
+
+void *hfi_fiber_go_in(struct hf_fiber *fiber, void *value) {
+    return go_in(fiber, value);
+}
+
+void *hfi_fiber_go_out(struct hf_fiber *fiber, void *value, bool for_good) {
+    return go_out(fiber, value, for_good);
+}
+
+/* --- the public ones ------------------------------------------------------------------------ */
+
+static void fiber_main(void *argument, void *value) {
+    struct hf_fiber *fiber = argument;
+    (void)value;
+    hfi_fiber_arrived(fiber);
+    value = fiber->function(fiber, fiber->argument);
+    fiber->state = HF_FIBER_FINISHED;
+    (void)go_out(fiber, value, true);
+    __builtin_unreachable();
+}
+
+hf_status hf_fiber_create(hf_stack_pool *pool, hf_fiber_function function, void *argument,
+                          const char *name, unsigned flags, hf_fiber **fiber_out) {
+    HF_EXPECT(function != NULL);
+    HF_EXPECT(fiber_out != NULL);
+    struct hf_fiber *fiber;
+    if ((flags & ~HF_FIBER_FLOAT_CONTROL) != 0) return HF_E_INVALID;
+    hf_status status = hfi_fiber_make(pool, sizeof *fiber, fiber_main, name, flags, &fiber);
+    if (status != HF_OK) return status;
+    fiber->function = function;
+    fiber->argument = argument;
+    *fiber_out = fiber;
+    return HF_OK;
+}
+
+hf_status hf_fiber_resume(hf_fiber *fiber, void *value, void **value_out) {
+    HF_EXPECT(fiber != NULL);
+    if (__builtin_expect(fiber->state > HF_FIBER_SUSPENDED, 0))
+        return fiber->state == HF_FIBER_FINISHED ? HF_E_CLOSED : HF_E_INVALID;
+    if (__builtin_expect((fiber->flags & HFI_FIBER_TASK) != 0, 0)) return HF_E_INVALID;
+    struct hf_fiber *self = hfi_fiber_current;
+    if (self != NULL) self->state = HF_FIBER_WAITING;
+    fiber->resumer = self;
+    fiber->state = HF_FIBER_RUNNING;
+    hfi_fiber_current = fiber;
+    value = go_in(fiber, value);
+    hfi_fiber_current = self;
+    if (self != NULL) self->state = HF_FIBER_RUNNING;
+    if (value_out != NULL) *value_out = value;
+    return HF_OK;
+}
+
+hf_status hf_fiber_yield(hf_fiber *self, void *value, void **value_out) {
+    if (__builtin_expect(
+            self == NULL || self != hfi_fiber_current || (self->flags & HFI_FIBER_TASK) != 0, 0))
+        return HF_E_INVALID;
+    if (__builtin_expect(self->cancelled, 0)) return HF_E_CANCELLED;
+    self->state = HF_FIBER_SUSPENDED;
+    value = go_out(self, value, false);
+    if (value_out != NULL) *value_out = value;
+    return __builtin_expect(self->cancelled, 0) ? HF_E_CANCELLED : HF_OK;
+}
+
+hf_status hf_fiber_cancel(hf_fiber *fiber) {
+    HF_EXPECT(fiber != NULL);
+    if ((fiber->flags & HFI_FIBER_TASK) != 0) return HF_E_INVALID;
+    switch (fiber->state) {
+    case HF_FIBER_NEW: fiber->state = HF_FIBER_FINISHED; return HF_OK;
+    case HF_FIBER_SUSPENDED:
+        fiber->cancelled = true;
+        (void)hf_fiber_resume(fiber, NULL, NULL);
+        return fiber->state == HF_FIBER_FINISHED ? HF_OK : HF_E_BUSY;
+    case HF_FIBER_FINISHED: return HF_OK;
+    default: return HF_E_BUSY;
+    }
+}
+
+hf_status hf_fiber_destroy(hf_fiber *fiber) {
+    if (fiber == NULL) return HF_OK;
+    if (__builtin_expect(fiber->state != HF_FIBER_FINISHED, 0)) {
+        hf_status status = hf_fiber_cancel(fiber);
+        if (status != HF_OK) return status;
+    }
+    return hfi_fiber_unmake(fiber);
+}
+
+hf_status hf_fiber_abandon(hf_fiber *fiber) {
+    HF_EXPECT(fiber != NULL);
+    if ((fiber->flags & HFI_FIBER_TASK) != 0) return HF_E_INVALID;
+    if (fiber->state == HF_FIBER_RUNNING || fiber->state == HF_FIBER_WAITING) return HF_E_BUSY;
+    return hfi_fiber_unmake(fiber);
+}
+
+hf_fiber_state hf_fiber_state_get(const hf_fiber *fiber) {
+    HF_EXPECT(fiber != NULL);
+    return (hf_fiber_state)fiber->state;
+}
+
+hf_fiber *hf_fiber_current(void) {
+    return hfi_fiber_current;
+}
+
+const hf_stack *hf_fiber_stack(const hf_fiber *fiber) {
+    HF_EXPECT(fiber != NULL);
+    return &fiber->stack;
+}
+
+hf_stack_pool *hf_fiber_pool(const hf_fiber *fiber) {
+    HF_EXPECT(fiber != NULL);
+    return fiber->pool;
+}
