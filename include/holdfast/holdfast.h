@@ -3,11 +3,13 @@
 #define HOLDFAST_H
 
 #include <holdfast/arena.h>
+#include <holdfast/fiber.h>
 #include <holdfast/heap.h>
 #include <holdfast/options.h>
 #include <holdfast/owner.h>
 #include <holdfast/pool.h>
 #include <holdfast/report.h>
+#include <holdfast/stack.h>
 #include <holdfast/stats.h>
 #include <holdfast/status.h>
 #include <holdfast/view.h>
