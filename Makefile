@@ -41,7 +41,7 @@ $(VENV)/.created:
 
 # Build tools first, so that the editable install below is incremental.
 $(VENV)/.tools: $(VENV)/.created pyproject.toml
-	$(BIN)/pip install -q 'scikit-build-core>=0.11' 'nanobind>=2.9'
+	$(BIN)/pip install -q 'scikit-build-core>=0.11' 'nanobind>=2.9' 'numpy>=2.0'
 	command -v ninja >/dev/null || $(BIN)/pip install -q ninja
 	command -v cmake >/dev/null || $(BIN)/pip install -q cmake
 	touch $@

@@ -7,6 +7,7 @@
 /// Fails with  OutOfMemoryError, InvalidArgumentError; see status.def.
 #include "buffer.hpp"
 #include "core.hpp"
+#include "heap_access.hpp"
 
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -28,11 +29,12 @@ PyHeap default_heap() {
 }
 
 Buffer *allocate(const PyHeap &heap, std::size_t size, std::size_t align) {
-    return new Buffer(heap.state, size, align);
+    const HeapPin pin(*heap.state);
+    return new Buffer(heap.state, heap.state->heap().allocate(size, align), size, align);
 }
 
 void free_buffer(const PyHeap &heap, Buffer &buffer) {
-    if (buffer.heap() != heap.state)
+    if (buffer.lender() != heap.state)
         hf::raise(HF_E_INVALID, "the buffer belongs to another heap; free it there");
     if (!buffer.live()) hf::raise(HF_E_CLOSED, "the buffer was already released");
     if (!buffer.release())
@@ -40,7 +42,7 @@ void free_buffer(const PyHeap &heap, Buffer &buffer) {
 }
 
 void resize(const PyHeap &heap, Buffer &buffer, std::size_t size) {
-    if (buffer.heap() != heap.state)
+    if (buffer.lender() != heap.state)
         hf::raise(HF_E_INVALID, "the buffer belongs to another heap; resize it there");
     buffer.resize(size);
 }
@@ -49,7 +51,7 @@ void resize(const PyHeap &heap, Buffer &buffer, std::size_t size) {
 long close_heap(const PyHeap &heap) {
     if (heap.state->is_default()) hf::raise(HF_E_INVALID, "the default heap cannot be closed");
     if (heap.state->close()) return 0;
-    const long borrows = heap.state->borrows.load(std::memory_order_relaxed);
+    const long borrows = heap.state->borrows();
     return borrows > 0 ? borrows : 1; /* at least the call of another thread */
 }
 
@@ -132,6 +134,10 @@ std::uint64_t id(const PyHeap &heap) {
 
 } // namespace
 
+std::shared_ptr<HeapState> heap_state_of(nb::handle heap) {
+    return nb::cast<const PyHeap &>(heap).state;
+}
+
 void bind_heap(nb::module_ &module) {
     nb::class_<PyHeap>(module, "Heap", "One heap; see holdfast.Heap.", nb::is_weak_referenceable())
         .def(
@@ -147,7 +153,7 @@ void bind_heap(nb::module_ &module) {
         .def("resize", &resize, nb::arg("buffer"), nb::arg("size"), "Another size, content kept.")
         .def("close", &close_heap, "Closes; returns the living borrows that prevent it, or 0.")
         .def_prop_ro("closed", [](const PyHeap &heap) { return !heap.state->open(); })
-        .def_prop_ro("borrows", [](const PyHeap &heap) { return heap.state->borrows.load(); })
+        .def_prop_ro("borrows", [](const PyHeap &heap) { return heap.state->borrows(); })
         .def_prop_ro("name", &name)
         .def_prop_ro("id", &id)
         .def("stats", &stats, "Profile, then the figures in the order of stats_table().")

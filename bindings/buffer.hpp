@@ -1,47 +1,46 @@
-/// buffer.hpp - one block of a heap as a Python object; freed when the last borrow dies.
+/// buffer.hpp - one block of a lender as a Python object; freed when the last borrow dies.
 ///
 ///   exports: 0 held │ n > 0 held and borrowed by n views │ -1 released │ -2 being moved
 ///
-/// Invariants  a view pins its heap and its buffer: neither the block nor the heap goes before it.
+/// Invariants  a view pins its lender and its buffer: neither the block nor the lender goes before it.
 ///             The block is freed once, by the step 0 -> -1.
-/// Talks to    heap_state.hpp.   Used by bind_buffer.cpp, bind_heap.cpp, dlpack.hpp.
+/// Talks to    lender.hpp.   Used by bind_buffer.cpp, bind_heap.cpp, bind_arena.cpp, dlpack.hpp.
 /// Threads     any; address and size change only between the steps 0 -> -2 and -2 -> 0.
 /// Fails with  hf::InvalidArgument after release or close, hf::Busy while borrowed.
 #ifndef HOLDFAST_BINDINGS_BUFFER_HPP
 #define HOLDFAST_BINDINGS_BUFFER_HPP
 
-#include "heap_state.hpp"
+#include "lender.hpp"
+
+#include <holdfast/error.hpp>
 
 #include <algorithm>
-#include <cstring>
+#include <atomic>
+#include <memory>
 
 class Buffer {
 public:
-    Buffer(std::shared_ptr<HeapState> heap, std::size_t size, std::size_t align)
-        : heap_(std::move(heap)), size_(size), align_(align) {
-        const HeapPin pin(*heap_);
-        address_ = heap_->heap().allocate(size, align);
-    }
+    Buffer(std::shared_ptr<Lender> lender, void *address, std::size_t size, std::size_t align,
+           const Ticket &ticket = {})
+        : lender_(std::move(lender)), address_(address), size_(size), align_(align),
+          ticket_(ticket) {}
     ~Buffer() { (void)release(); }
     Buffer(const Buffer &) = delete;
     Buffer &operator=(const Buffer &) = delete;
 
     /// A view begins: fails if the block is gone or on the move.
     void borrow() {
-        if (!heap_->pin()) hf::raise(HF_E_CLOSED, "the heap of this buffer is closed");
+        if (!lender_->pin_view(ticket_)) hf::raise(HF_E_CLOSED, lender_->gone());
         long exports = exports_.load(std::memory_order_relaxed);
         while (exports >= 0)
-            if (exports_.compare_exchange_weak(exports, exports + 1, std::memory_order_acq_rel)) {
-                heap_->borrows.fetch_add(1, std::memory_order_relaxed);
+            if (exports_.compare_exchange_weak(exports, exports + 1, std::memory_order_acq_rel))
                 return;
-            }
-        heap_->unpin();
+        lender_->unpin_view(ticket_);
         refuse(exports);
     }
     void give_back() noexcept {
         exports_.fetch_sub(1, std::memory_order_acq_rel);
-        heap_->borrows.fetch_sub(1, std::memory_order_relaxed);
-        heap_->unpin();
+        lender_->unpin_view(ticket_);
     }
 
     /// Frees the block unless it is borrowed. True if it is released now or was before.
@@ -49,32 +48,32 @@ public:
         long exports = 0;
         if (!exports_.compare_exchange_strong(exports, released, std::memory_order_acq_rel))
             return exports == released;
-        /* A closed heap took its blocks along. */
-        if (heap_->pin()) {
-            heap_->heap().deallocate(address_);
-            heap_->unpin();
-        }
+        lender_->free_block(address_, size_, align_);
         return true;
     }
 
     /// Another size, perhaps at another address; the common part of the content stays.
     void resize(std::size_t size) {
-        const HeapPin pin(*heap_);
+        if (!lender_->pin_view(ticket_)) hf::raise(HF_E_CLOSED, lender_->gone());
         long exports = 0;
-        if (!exports_.compare_exchange_strong(exports, moving, std::memory_order_acq_rel))
+        if (!exports_.compare_exchange_strong(exports, moving, std::memory_order_acq_rel)) {
+            lender_->unpin_view(ticket_);
             refuse(exports);
+        }
         try {
-            address_ = moved(size);
+            address_ = lender_->move_block(address_, size_, size, align_);
             size_ = size;
         } catch (...) {
             exports_.store(0, std::memory_order_release);
+            lender_->unpin_view(ticket_);
             throw;
         }
         exports_.store(0, std::memory_order_release);
+        lender_->unpin_view(ticket_);
     }
 
     [[nodiscard]] bool live() const noexcept {
-        return exports_.load(std::memory_order_acquire) >= 0 && heap_->open();
+        return exports_.load(std::memory_order_acquire) >= 0 && lender_->has(ticket_);
     }
     [[nodiscard]] long exports() const noexcept {
         return std::max(exports_.load(std::memory_order_relaxed), 0L);
@@ -82,7 +81,7 @@ public:
     [[nodiscard]] void *address() const noexcept { return address_; }
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
     [[nodiscard]] std::size_t align() const noexcept { return align_; }
-    [[nodiscard]] const std::shared_ptr<HeapState> &heap() const noexcept { return heap_; }
+    [[nodiscard]] const std::shared_ptr<Lender> &lender() const noexcept { return lender_; }
 
 private:
     static constexpr long released = -1, moving = -2;
@@ -93,20 +92,11 @@ private:
         hf::raise(HF_E_BUSY, "the buffer is borrowed by a view; let the view die first");
     }
 
-    [[nodiscard]] void *moved(std::size_t size) const {
-        /* realloc keeps an alignment of 16 only, and to size 0 it is a free. */
-        if (align_ <= hf::default_alignment && size != 0)
-            return heap_->heap().reallocate(address_, size);
-        void *fresh = heap_->heap().allocate(size, align_);
-        std::memcpy(fresh, address_, std::min(size, size_));
-        heap_->heap().deallocate(address_);
-        return fresh;
-    }
-
-    std::shared_ptr<HeapState> heap_;
-    void *address_ = nullptr;
+    std::shared_ptr<Lender> lender_;
+    void *address_;
     std::size_t size_;
     std::size_t align_;
+    Ticket ticket_; /* of arenas */
     std::atomic<long> exports_{0};
 };
 

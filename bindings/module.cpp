@@ -25,6 +25,7 @@ NB_MODULE(_core, module) {
     bind_limit(module);
     bind_buffer(module);
     bind_heap(module);
+    bind_array(module);
 
     module.def(
         "version", [] { return hf_version(); }, "Version of the loaded library.");

@@ -1,4 +1,5 @@
-# HoldfastPython.cmake - the module holdfast._core: bindings/*.cpp on the public C++ headers alone.
+# HoldfastPython.cmake - holdfast._core: bindings/*.cpp on the public C++ headers alone; and
+# holdfast._numpy: bindings/numpy/*.cpp on NumPy's headers. Without them it is left out.
 
 find_package(Python 3.11 REQUIRED COMPONENTS Interpreter Development.Module)
 execute_process(COMMAND ${Python_EXECUTABLE} -m nanobind --cmake_dir
@@ -17,4 +18,19 @@ if(binding_sources)
     set_target_properties(_core PROPERTIES
         BUILD_RPATH ${PROJECT_BINARY_DIR} INSTALL_RPATH "$ORIGIN/lib")
     install(TARGETS _core LIBRARY DESTINATION .)
+endif()
+
+execute_process(COMMAND ${Python_EXECUTABLE} -c "import numpy; print(numpy.get_include())"
+    OUTPUT_STRIP_TRAILING_WHITESPACE OUTPUT_VARIABLE numpy_include
+    RESULT_VARIABLE numpy_missing ERROR_QUIET)
+if(numpy_missing)
+    message(STATUS "NumPy's headers are not there: holdfast.numpy will not be available")
+else()
+    file(GLOB numpy_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/bindings/numpy/*.cpp)
+    Python_add_library(_numpy MODULE WITH_SOABI ${numpy_sources})
+    target_compile_features(_numpy PRIVATE cxx_std_20)
+    target_include_directories(_numpy SYSTEM PRIVATE ${numpy_include})
+    target_compile_options(_numpy PRIVATE -Wall -Wextra -Wno-pedantic)
+    set_target_properties(_numpy PROPERTIES CXX_VISIBILITY_PRESET hidden)
+    install(TARGETS _numpy LIBRARY DESTINATION .)
 endif()

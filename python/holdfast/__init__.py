@@ -7,6 +7,9 @@ heaps themselves. Importing it changes nothing. Everything works with and withou
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from holdfast import _core
 from holdfast.errors import (
     BusyError,
@@ -75,6 +78,17 @@ __all__ = [
     "rss",
     "stats",
 ]
+
+if TYPE_CHECKING:
+    from holdfast import numpy as numpy
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when it is asked for: importing holdfast does not import NumPy.
+    if name == "numpy":
+        return importlib.import_module("holdfast.numpy")
+    raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+
 
 # The modules stats, health and rss are loaded by now: from here on these names are the functions.
 __version__: str = _core.version()

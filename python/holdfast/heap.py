@@ -13,6 +13,7 @@ Threads     every method may be called from any thread.
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from holdfast.health import Health, judge
 from holdfast.limits import Limited, OnSoft, set_limit
 from holdfast.options import OptionValue, build
 from holdfast.safe_point import settle
+from holdfast.source import Source
 from holdfast.stats import Block, ClassStats, Stats, from_row
 
 if TYPE_CHECKING:
@@ -164,6 +166,10 @@ class Heap(Limited):
         if zero:
             data[:] = 0
         return np.ndarray(lengths, dtype=kind, buffer=data)
+
+    def _array_handler(self) -> tuple[_core.ArrayHandler, Source]:
+        handler = _core.heap_handler(self._core)
+        return handler, Source("heap", self.name, self.id, weakref.ref(self))
 
     def free(self, buffer: Buffer) -> None:
         """Free a block of this heap now.
