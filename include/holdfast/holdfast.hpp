@@ -6,6 +6,7 @@
 #include <holdfast/heap.hpp>
 #include <holdfast/memory.hpp>
 #include <holdfast/options.hpp>
+#include <holdfast/pool.hpp>
 #include <holdfast/report.hpp>
 #include <holdfast/stats.hpp>
 #include <holdfast/view.hpp>
