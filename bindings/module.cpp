@@ -26,6 +26,7 @@ NB_MODULE(_core, module) {
     bind_buffer(module);
     bind_heap(module);
     bind_array(module);
+    bind_pool(module);
 
     module.def(
         "version", [] { return hf_version(); }, "Version of the loaded library.");

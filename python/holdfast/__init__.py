@@ -31,6 +31,7 @@ from holdfast.heap import Buffer, Heap, default_heap
 from holdfast.limits import limit
 from holdfast.options import Option, active_options, all_options
 from holdfast.paths import library, prefix
+from holdfast.pool import Pool, PoolFigures, PoolHandle
 from holdfast.report import Report, Watch, on_corruption, policy, recent_reports, report_count
 from holdfast.rss import Breakdown, rss
 from holdfast.safe_point import settle
@@ -53,6 +54,9 @@ __all__ = [
     "Option",
     "OutOfMemoryError",
     "OverflowedBlockError",
+    "Pool",
+    "PoolFigures",
+    "PoolHandle",
     "Report",
     "StackOverflowError",
     "Stats",
