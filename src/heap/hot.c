@@ -172,6 +172,35 @@ static void *realloc_default(void *block, size_t size) {
     return hfi_realloc(&hfi_default_heap, block, size, HF_DOMAIN_LIBC);
 }
 
+/* A whole small block of libc's domain without a site: looked at once, in place if it fits, else by
+ * the hot paths. The magazine says the class and the trailer the rest; what either does not say of a
+ * usual block is for the general way. */
+static void *realloc_sealed(void *block, size_t size) {
+    struct hfi_tcache *tc = hfi_tcache_current;
+    size_t at = hfi_magazine_offset(block);
+    if (hfi_unlikely(at == 0 || tc == &hfi_tcache_empty || size - 1 >= HFI_SMALL_MAX - HFI_TRAILER))
+        return realloc_default(block, size);
+    size_t extent = hfi_class_size[at / sizeof(struct hfi_magazine)];
+    uint64_t slack = hfi_block_note(block, extent);
+    char *trailer = hfi_block_trailer(block, extent);
+    if (hfi_unlikely(slack > HFI_SLACK_MAX)) return realloc_default(block, size);
+    uint64_t differs = hfi_load64(trailer - slack) ^ hfi_block_pattern;
+    if (hfi_unlikely((differs & tc->slack_mask[slack < 15 ? slack : 15]) != 0))
+        return realloc_default(block, size);
+    size_t room = extent - HFI_TRAILER, before = room - slack;
+    if (size <= room && size + HFI_TRAILER >= extent / 2 && room - size <= HFI_SLACK_MAX) {
+        hfi_block_seal(block, extent, size, room - size);
+        hfi_own_add(tc->in_place, 1);
+        return block;
+    }
+    void *copy = hfi_dispatch.malloc(size);
+    if (hfi_unlikely(copy == NULL)) return NULL;
+    memcpy(copy, block, before < size ? before : size);
+    hfi_own_add(tc->moved, 1);
+    hfi_dispatch.free(block);
+    return copy;
+}
+
 static void *aligned_default(size_t alignment, size_t size) {
     if (alignment <= 16) return hfi_dispatch.malloc(size);
     return hfi_alloc(&hfi_default_heap, size, alignment, HF_DOMAIN_LIBC, false);
@@ -264,6 +293,7 @@ void hfi_hot_start(const hf_heap *heap) {
     hfi_dispatch.free = hfi_free_cold;
     hfi_dispatch.malloc = hfi_malloc_cold;
     if (general) return;
+    if (heap->trailer) hfi_dispatch.realloc = realloc_sealed;
     if (heap->fill) {
         hfi_hot_hardened_start(&hfi_dispatch);
     } else if (heap->trailer) {

@@ -32,6 +32,16 @@ static inline void *hardened_malloc(int domain, size_t size) {
     return block;
 }
 
+/* A random place in the delay: four bits of a number drawn every sixteenth time. The bit above them
+ * says when they are used up. */
+_Static_assert(HFI_DELAY_SLOTS == 16, "four bits a place");
+static inline size_t delay_place(struct hfi_tcache *tc) {
+    uint64_t bits = tc->delay_bits;
+    if (hfi_unlikely(bits <= 1)) bits = hfi_rng_next(&tc->rng) >> 4 | UINT64_C(1) << 60;
+    tc->delay_bits = bits >> 4;
+    return bits & 15;
+}
+
 /* `size`: what the program says the payload is long, or SIZE_MAX. */
 static inline void hardened_free(int domain, void *pointer, size_t size) {
     char *block = pointer;
@@ -66,11 +76,18 @@ static inline void hardened_free(int domain, void *pointer, size_t size) {
         hfi_own_step(m->top, 1);
         return;
     }
-    void **place =
-        &tc->delay[class_index].blocks[hfi_rng_next(&tc->rng) / (UINT64_MAX / HFI_DELAY_SLOTS + 1)];
-    void *out = *place;
+    void **place = &tc->delay[class_index].blocks[delay_place(tc)];
+    char *out = *place;
     hfi_own_store(*place, block);
     if (hfi_unlikely(out == NULL)) return;
+    /* It rested long enough to leave the cache, and the next malloc of this class looks at it. */
+    __builtin_prefetch(out);
+    __builtin_prefetch(out + extent - HFI_TRAILER);
+    if (extent > 64) {
+        __builtin_prefetch(out + 64);
+        __builtin_prefetch(out + 128);
+        __builtin_prefetch(out + 192);
+    }
     *hfi_own_load(m->top) = out;
     hfi_own_step(m->top, 1);
 }

@@ -34,6 +34,7 @@ bool hfi_freed_whole(hf_heap *heap, const void *payload, size_t extent) {
     uint64_t pattern = hfi_block_pattern;
     size_t words = 1;
     if (heap->fill) {
+        if (hfi_likely(hfi_block_filled_whole(block, extent))) return true;
         uint64_t note = hfi_block_note_freed(block, extent);
         words = hfi_block_fill_words(extent, note <= HFI_NOTE_MAX ? note : 0);
     }

@@ -93,6 +93,7 @@ struct hfi_tcache {
     struct hfi_thread *thread;
     struct hfi_pool *pools;  /* of the thread's node                             */
     struct hfi_delay *delay; /* one per class; NULL unless the heap delays reuse */
+    uint64_t delay_bits;     /* random, for places in the delay                      */
     uint64_t rng;
     size_t limit_bytes;        /* sum over classes of magazine limit * block size  */
     int64_t sample_left;       /* bytes until the next sampled site                */
