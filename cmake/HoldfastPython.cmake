@@ -34,3 +34,13 @@ else()
     set_target_properties(_numpy PROPERTIES CXX_VISIBILITY_PRESET hidden)
     install(TARGETS _numpy LIBRARY DESTINATION .)
 endif()
+
+# holdfast._fiber: C on the public C headers, and on CPython's in one file (bindings/fiber/interpreter.h).
+file(GLOB fiber_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/bindings/fiber/*.c)
+Python_add_library(_fiber MODULE WITH_SOABI ${fiber_sources})
+target_link_libraries(_fiber PRIVATE holdfast)
+# A large frame must not step over the guard below its stack.
+target_compile_options(_fiber PRIVATE -Wall -Wextra -fvisibility=hidden -fstack-clash-protection)
+set_target_properties(_fiber PROPERTIES
+    BUILD_RPATH ${PROJECT_BINARY_DIR} INSTALL_RPATH "$ORIGIN/lib")
+install(TARGETS _fiber LIBRARY DESTINATION .)

@@ -26,6 +26,7 @@ from holdfast.errors import (
     UseAfterFreeError,
     WaitTimeoutError,
 )
+from holdfast.fiber import Fiber, suspend
 from holdfast.health import Health, judge
 from holdfast.heap import Buffer, Heap, default_heap
 from holdfast.limits import limit
@@ -35,6 +36,7 @@ from holdfast.pool import Pool, PoolFigures, PoolHandle
 from holdfast.report import Report, Watch, on_corruption, policy, recent_reports, report_count
 from holdfast.rss import Breakdown, rss
 from holdfast.safe_point import settle
+from holdfast.stack import Stack, StackPool, run_on_stack
 from holdfast.stats import Block, ClassStats, Stats, process
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "ClassStats",
     "CorruptionError",
     "DoubleFreeError",
+    "Fiber",
     "Health",
     "Heap",
     "HoldfastError",
@@ -58,7 +61,9 @@ __all__ = [
     "PoolFigures",
     "PoolHandle",
     "Report",
+    "Stack",
     "StackOverflowError",
+    "StackPool",
     "Stats",
     "UnsupportedError",
     "UseAfterFreeError",
@@ -80,7 +85,9 @@ __all__ = [
     "reclaim",
     "report_count",
     "rss",
+    "run_on_stack",
     "stats",
+    "suspend",
 ]
 
 if TYPE_CHECKING:

@@ -7,9 +7,11 @@ Fails with  InvalidArgumentError, with the sentence of the C parser.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from holdfast import _core
+from holdfast.errors import InvalidArgumentError
 
 __all__ = ["Option", "OptionValue", "active_options", "all_options"]
 
@@ -67,10 +69,15 @@ def build(values: dict[str, OptionValue]) -> _core.Options:
     return options
 
 
-def parse_size(value: str | int | None) -> int:
-    """Bytes of ``"64M"``, a number, or None (which is 0: no limit)."""
+def parse_size(value: str | int | None, name: str = "limit") -> int:
+    """Bytes of ``"64M"``, ``"64 MiB"``, a number, or None (which is 0: no limit)."""
     if value is None:
         return 0
-    size = build({"limit": value}).values()["limit"]
+    if isinstance(value, str):
+        value = re.sub(r"^(\d+)\s*([KMGT]?)(?:i?B)?$", r"\1\2", value.strip())
+    try:
+        size = build({"limit": value}).values()["limit"]
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(str(error).replace("limit", name, 1)) from None
     assert isinstance(size, int)
     return size

@@ -1,0 +1,102 @@
+/* module.c - the module holdfast._fiber, and how a status becomes an exception.
+ *
+ * Invariants  if the interpreter is not known, or fails the self-test, everything can be imported and
+ *             nothing used: fiber_unsupported says why.
+ * Talks to    all of fiber.h, holdfast.errors.   Called by the import of holdfast._fiber.
+ * Threads     the GIL is held. One module per process: sub-interpreters of their own GIL are refused.
+ * Fails with  ImportError, MemoryError. */
+#include "fiber.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+PyObject *fiber_base_code;
+const char *fiber_unsupported;
+
+PyObject *fiber_raise(hf_status status, const char *format, ...) {
+    char sentence[512];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(sentence, sizeof sentence, format, list);
+    va_end(list);
+    PyObject *module = PyImport_ImportModule("holdfast.errors");
+    if (module == NULL) return NULL;
+    PyObject *text = PyUnicode_DecodeUTF8(sentence, (Py_ssize_t)strlen(sentence), "replace");
+    PyObject *error =
+        text != NULL ? PyObject_CallMethod(module, "from_status", "iO", (int)status, text) : NULL;
+    if (error != NULL) PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_XDECREF(error);
+    Py_XDECREF(text);
+    Py_DECREF(module);
+    return NULL;
+}
+
+int fiber_check_supported(void) {
+    if (fiber_unsupported == NULL) return 0;
+    fiber_raise(HF_E_UNSUPPORTED, "fibers and run_on_stack do not work here: %s",
+                fiber_unsupported);
+    return -1;
+}
+
+static PyObject *unsupported(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    if (fiber_unsupported == NULL) Py_RETURN_NONE;
+    return PyUnicode_FromString(fiber_unsupported);
+}
+
+/* From now on nothing here works: what an interpreter that is not known looks like. */
+static PyObject *refuse(PyObject *module, PyObject *reason) {
+    (void)module;
+    const char *text = PyUnicode_AsUTF8(reason);
+    if (text == NULL) return NULL;
+    Py_INCREF(reason); /* never freed */
+    fiber_unsupported = text;
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef functions[] = {
+    {"unsupported", unsupported, METH_NOARGS,
+     "unsupported()\n--\n\nWhy fibers do not work in this process, or None."},
+    {"_refuse", refuse, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static int module_exec(PyObject *module) {
+    static int done;
+    if (done) {
+        PyErr_SetString(PyExc_ImportError, "holdfast._fiber can be loaded once per process");
+        return -1;
+    }
+    if (fiber_thread_setup(module) < 0 || stack_pool_setup(module) < 0 || fiber_setup(module) < 0 ||
+        PyModule_AddFunctions(module, functions) < 0)
+        return -1;
+    done = 1;
+#ifdef INTERPRETER_UNSUPPORTED
+    fiber_unsupported = INTERPRETER_UNSUPPORTED;
+#else
+    fiber_unsupported = fiber_self_test();
+#endif
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, module_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+#if PY_VERSION_HEX >= 0x030D0000
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED}, /* on free-threaded builds nothing here works at all */
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "holdfast._fiber",
+    .m_doc = "C stacks of their own for Python code; use holdfast.Fiber and holdfast.run_on_stack.",
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__fiber(void) {
+    return PyModuleDef_Init(&definition);
+}
