@@ -72,7 +72,8 @@ target_compile_options(hf_core_flags INTERFACE
     -fno-semantic-interposition
     -fno-builtin-malloc -fno-builtin-calloc -fno-builtin-realloc -fno-builtin-free
     -fno-builtin-aligned_alloc -fno-builtin-posix_memalign -fno-builtin-memalign
-    -fno-strict-aliasing -ffunction-sections -fdata-sections)
+    -fno-strict-aliasing -ffunction-sections -fdata-sections
+    -fstack-clash-protection) # our frames run on the stacks of fibers: none may jump over a guard
 # Empty, as sources write it: the same definition twice is no warning.
 target_compile_definitions(hf_core_flags INTERFACE $<$<COMPILE_LANGUAGE:C>:_GNU_SOURCE=>)
 target_include_directories(hf_core_flags INTERFACE

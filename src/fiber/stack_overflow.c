@@ -134,7 +134,9 @@ static void judge(const struct hfi_os_fault *fault) {
                         .block = hfi_stack_low(pool, slot),
                         .block_size = pool->stack_size,
                         .owner = pool->name,
-                        .found = fault->stack_pointer};
+                        .found = fault->stack_pointer,
+                        .thread_id = hfi_os_thread_id(),
+                        .time_ns = hfi_os_realtime_ns()};
     report.damage_offset = (const char *)fault->address - (const char *)report.block;
     report.high_water = pool->stack_size - hfi_os_first_resident(report.block, pool->stack_size);
     hfi_stack_describe(pool, slot, report.name);
