@@ -29,6 +29,13 @@ foreach(source IN LISTS test_sources)
     set_tests_properties(${language}/${name} PROPERTIES TIMEOUT 180 SKIP_RETURN_CODE 77)
 endforeach()
 
+# The stack allocator against Boost.Context itself, where that is installed.
+find_package(boost_context CONFIG QUIET)
+if(TARGET Boost::context AND NOT HOLDFAST_SANITIZE)
+    target_link_libraries(test_stack_cpp PRIVATE Boost::context)
+    target_compile_definitions(test_stack_cpp PRIVATE HF_TEST_BOOST=1)
+endif()
+
 foreach(folder tests tests/c tests/c/preload tests/cpp tests/fuzz benchmarks/c)
     if(EXISTS ${PROJECT_SOURCE_DIR}/${folder}/CMakeLists.txt)
         add_subdirectory(${PROJECT_SOURCE_DIR}/${folder})

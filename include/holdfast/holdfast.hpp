@@ -3,11 +3,13 @@
 #define HOLDFAST_HPP
 
 #include <holdfast/error.hpp>
+#include <holdfast/fiber.hpp>
 #include <holdfast/heap.hpp>
 #include <holdfast/memory.hpp>
 #include <holdfast/options.hpp>
 #include <holdfast/pool.hpp>
 #include <holdfast/report.hpp>
+#include <holdfast/stack.hpp>
 #include <holdfast/stats.hpp>
 #include <holdfast/view.hpp>
 
