@@ -24,6 +24,9 @@ void bind_buffer(nb::module_ &module);
 void bind_heap(nb::module_ &module);
 void bind_array(nb::module_ &module);
 void bind_pool(nb::module_ &module);
+void bind_arena(nb::module_ &module);
+void bind_resource(nb::module_ &module);
+void bind_owner(nb::module_ &module);
 
 /// Sets the Python exception that holdfast.errors chooses for a status. For slots and callbacks;
 /// everywhere else throw an hf::Error and the translator of bind_status.cpp does it.

@@ -27,6 +27,8 @@ NB_MODULE(_core, module) {
     bind_heap(module);
     bind_array(module);
     bind_pool(module);
+    bind_arena(module);
+    bind_owner(module);
 
     module.def(
         "version", [] { return hf_version(); }, "Version of the loaded library.");

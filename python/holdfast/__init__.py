@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from holdfast import _core
+from holdfast.arena import Arena, ArenaFigures, ArenaScope
 from holdfast.errors import (
     BusyError,
     CancelledError,
@@ -31,6 +32,7 @@ from holdfast.health import Health, judge
 from holdfast.heap import Buffer, Heap, default_heap
 from holdfast.limits import limit
 from holdfast.options import Option, active_options, all_options
+from holdfast.owners import Owner, owners
 from holdfast.paths import library, prefix
 from holdfast.pool import Pool, PoolFigures, PoolHandle
 from holdfast.report import Report, Watch, on_corruption, policy, recent_reports, report_count
@@ -40,6 +42,9 @@ from holdfast.stack import Stack, StackPool, run_on_stack
 from holdfast.stats import Block, ClassStats, Stats, process
 
 __all__ = [
+    "Arena",
+    "ArenaFigures",
+    "ArenaScope",
     "Block",
     "Breakdown",
     "Buffer",
@@ -57,6 +62,7 @@ __all__ = [
     "Option",
     "OutOfMemoryError",
     "OverflowedBlockError",
+    "Owner",
     "Pool",
     "PoolFigures",
     "PoolHandle",
@@ -78,6 +84,7 @@ __all__ = [
     "library",
     "limit",
     "on_corruption",
+    "owners",
     "policy",
     "prefix",
     "process",
@@ -101,7 +108,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
 
 
-# The modules stats, health and rss are loaded by now: from here on these names are the functions.
+# The modules of these names are loaded by now: from here on they are the functions.
 __version__: str = _core.version()
 
 
