@@ -24,6 +24,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/racy.h"
 #include "base/visibility.h"
 
 #define HFI_TRAILER   ((size_t)8)
@@ -90,6 +91,17 @@ static inline uint64_t hfi_block_note_freed(const void *payload, size_t extent) 
     return (uintptr_t)at - (~hfi_load64(at) * hfi_block_inverse - hfi_block_secret);
 }
 
+/* The same of a block that another thread may be sealing, writing to or freeing right now. */
+static inline uint64_t hfi_block_peek_note(const void *payload, size_t extent) {
+    const char *at = hfi_block_trailer(payload, extent);
+    return (uintptr_t)at - (hfi_peek64(at) * hfi_block_inverse - hfi_block_secret);
+}
+
+static inline uint64_t hfi_block_peek_note_freed(const void *payload, size_t extent) {
+    const char *at = hfi_block_trailer(payload, extent);
+    return (uintptr_t)at - (~hfi_peek64(at) * hfi_block_inverse - hfi_block_secret);
+}
+
 /* The trailer of a live block with this note. */
 static inline uint64_t hfi_block_word(const void *payload, size_t extent, uint64_t note) {
     return ((uintptr_t)payload + extent - HFI_TRAILER - note + hfi_block_secret) *
@@ -151,13 +163,13 @@ static inline void hfi_block_fill_whole(void *payload, size_t extent) {
 }
 
 /* True if all of that is there still. */
-static inline bool hfi_block_filled_whole(const void *payload, size_t extent) {
+HFI_UNWATCHED bool hfi_block_filled_whole(const void *payload, size_t extent) {
     size_t bytes = 8 * hfi_block_fill_words(extent, 0);
     const char *at = (const char *)payload;
     if (bytes < 32) {
         uint64_t pattern = hfi_block_pattern;
-        return ((hfi_load64(at) ^ pattern) | (hfi_load64(at + (bytes & 16) / 2) ^ pattern) |
-                (hfi_load64(at + (bytes & 16)) ^ pattern)) == 0;
+        return ((hfi_peek64(at) ^ pattern) | (hfi_peek64(at + (bytes & 16) / 2) ^ pattern) |
+                (hfi_peek64(at + (bytes & 16)) ^ pattern)) == 0;
     }
     hfi_pair pattern = {hfi_block_pattern, hfi_block_pattern}, differs = {0, 0};
 #define HFI_LOOK(offset) (differs |= *(const hfi_pair *)(at + (offset)) ^ pattern)
@@ -186,17 +198,26 @@ static inline size_t hfi_block_size(size_t extent, uint64_t note) {
 
 /* The trailer at this address is whole, live or freed; one product for both answers. */
 static inline bool hfi_block_trailer_whole(const char *at) {
-    uint64_t product = hfi_load64(at) * hfi_block_inverse;
+    uint64_t product = hfi_peek64(at) * hfi_block_inverse;
     uint64_t live = (uintptr_t)at + hfi_block_secret - product;
     uint64_t freed = (uintptr_t)at + hfi_block_secret + product + hfi_block_inverse;
     return ((live <= HFI_NOTE_MAX) | (freed <= HFI_NOTE_MAX)) != 0;
 }
 
-/* True if the bytes after the payload are as the seal left them. */
-static inline bool hfi_block_pattern_whole(const char *limit, size_t slack) {
-    uint64_t found = hfi_load64(limit - slack) ^ hfi_block_pattern;
+/* `word` stands where the payload ends: as far as there is slack, is it the pattern? */
+static inline bool hfi_block_is_pattern(uint64_t word, size_t slack) {
+    uint64_t found = word ^ hfi_block_pattern;
     if (__builtin_expect(found == 0, 1)) return true;
     return slack < 8 && (slack == 0 || found << (64 - 8 * slack) == 0);
+}
+
+/* True if the bytes after the payload are as the seal left them. */
+static inline bool hfi_block_pattern_whole(const char *limit, size_t slack) {
+    return hfi_block_is_pattern(hfi_load64(limit - slack), slack);
+}
+
+static inline bool hfi_block_peek_pattern(const char *limit, size_t slack) {
+    return hfi_block_is_pattern(hfi_peek64(limit - slack), slack);
 }
 
 #endif

@@ -35,11 +35,11 @@ uint32_t hfi_slab_take(struct hfi_slab *slab, void **blocks_out, uint32_t wanted
             blocks_out[got++] = hfi_slab_block(slab, highest);
             bits &= bits - 1;
         }
-        slab->free[w] = bits;
+        hfi_poke(slab->free[w], bits);
         slab->hint = (uint16_t)w;
     }
     slab->taken += got;
-    if (got != 0 && highest >= slab->fresh) slab->fresh = highest + 1;
+    if (got != 0 && highest >= slab->fresh) hfi_poke(slab->fresh, highest + 1);
     return got;
 }
 
@@ -52,10 +52,10 @@ uint32_t hfi_slab_take_lines(struct hfi_slab *slab, void **blocks_out) {
         unsigned bit = (unsigned)__builtin_ctzll(lines);
         for (uint32_t i = 0; i < HFI_SLAB_LINES; i++)
             blocks_out[i] = hfi_slab_block(slab, w * 64 + bit + i);
-        slab->free[w] = bits & ~(UINT64_C(0xf) << bit);
+        hfi_poke(slab->free[w], bits & ~(UINT64_C(0xf) << bit));
         slab->taken += HFI_SLAB_LINES;
         if (w * 64 + bit + HFI_SLAB_LINES > slab->fresh)
-            slab->fresh = w * 64 + bit + HFI_SLAB_LINES;
+            hfi_poke(slab->fresh, w * 64 + bit + HFI_SLAB_LINES);
         return HFI_SLAB_LINES;
     }
     return 0;
@@ -94,7 +94,7 @@ size_t hfi_slab_purge(struct hfi_slab *slab) {
         } else if (run != 0) {
             hfi_os_purge(slab->base + (page - run) * HFI_PAGE, run * HFI_PAGE);
             purged += run * HFI_PAGE;
-            slab->purged = true;
+            hfi_poke(slab->purged, true);
             run = 0;
         }
     }

@@ -7,11 +7,14 @@
  * their memory was not touched.
  * Invariants  taken + popcount(free) == count; EMPTY <=> taken == 0; FULL <=> taken == count.
  * Talks to    block.h.   Called by heap/pool.c, heap/walk.c.
- * Threads     the caller's pool lock guards everything but the constant fields.
+ * Threads     the caller's pool lock guards everything but the constant fields. `state`, `fresh`,
+ *             `purged` and the bitmap are also looked at without it (base/racy.h): blocks that were
+ *             handed out lie below `fresh`, and QUARANTINED is for ever.
  * Fails with  HFI_SLAB_TWICE when a block is already here. */
 #ifndef HFI_SLAB_H
 #define HFI_SLAB_H
 
+#include "base/racy.h"
 #include "pages/pagemap.h"
 
 enum hfi_slab_state { HFI_SLAB_EMPTY, HFI_SLAB_PARTIAL, HFI_SLAB_FULL, HFI_SLAB_QUARANTINED };
@@ -23,7 +26,7 @@ struct hfi_pool;
 
 struct hfi_slab {
     struct hfi_owner owner;               /* kind = HFI_OWNER_SLAB                                */
-    uint8_t state;                        /* enum hfi_slab_state; guarded by: pool lock           */
+    uint8_t state;                        /* enum hfi_slab_state; written under the pool lock     */
     uint8_t bin;                          /* which of the pool's lists it is in                   */
     uint8_t idle;                         /* decay ticks spent EMPTY                              */
     bool purged;                          /* free pages were given back: they read as zero        */
@@ -63,7 +66,7 @@ static inline enum hfi_slab_give hfi_slab_give(struct hfi_slab *slab, uint32_t i
     uint32_t w = index / 64;
     uint64_t bit = UINT64_C(1) << (index % 64);
     if (__builtin_expect((slab->free[w] & bit) != 0, 0)) return HFI_SLAB_TWICE;
-    slab->free[w] |= bit;
+    hfi_poke(slab->free[w], slab->free[w] | bit);
     slab->taken--;
     if (w < slab->hint) slab->hint = (uint16_t)w;
     return HFI_SLAB_GIVEN;
@@ -81,8 +84,14 @@ static inline char *hfi_slab_block(const struct hfi_slab *slab, uint32_t index) 
     return slab->base + slab->lead + (size_t)index * slab->block_size;
 }
 
+/* Without the lock a hint: what it says was true a moment ago. */
 static inline bool hfi_slab_has(const struct hfi_slab *slab, uint32_t index) {
-    return (slab->free[index / 64] >> (index % 64)) & 1;
+    return (hfi_peek(slab->free[index / 64]) >> (index % 64)) & 1;
+}
+
+/* Out of service, and for ever: who sees it late sends a block more its way, which is harmless. */
+static inline bool hfi_slab_quarantined(const struct hfi_slab *slab) {
+    return hfi_peek(slab->state) == HFI_SLAB_QUARANTINED;
 }
 
 /* True if the bookkeeping agrees with itself. */

@@ -244,7 +244,7 @@ static void diagnose_small(struct hfi_slab *slab, const char *address, const cha
     size_t extent = slab->block_size;
     uint64_t live = heap->trailer ? hfi_block_note(block, extent) : HFI_NOTE_MAX + 1;
     uint64_t freed = heap->trailer ? hfi_block_note_freed(block, extent) : HFI_NOTE_MAX + 1;
-    bool never = index >= slab->fresh;
+    bool never = index >= hfi_peek(slab->fresh);
     if (address != block) {
         bool inside = !never && live <= HFI_NOTE_MAX;
         if (!inside && heap->trailer && hfi_large_was(heap, address))
@@ -372,7 +372,7 @@ void hfi_report_written(hf_heap *heap, const void *block, size_t extent, const c
     struct hfi_owner *owner = hfi_pagemap_owner(block);
     /* Its slab went out of service for damage that was reported; this is part of it. */
     if (owner != NULL && owner->kind == HFI_OWNER_SLAB &&
-        ((struct hfi_slab *)owner)->state == HFI_SLAB_QUARANTINED)
+        hfi_slab_quarantined((struct hfi_slab *)owner))
         return;
     hf_report report;
     begin(&report, heap, HF_REPORT_USE_AFTER_FREE, block, found_by);
@@ -395,14 +395,14 @@ void hfi_report_written(hf_heap *heap, const void *block, size_t extent, const c
 }
 
 static bool is_whole(const char *block, size_t extent) {
-    return hfi_block_note(block, extent) <= HFI_NOTE_MAX ||
-           hfi_block_note_freed(block, extent) <= HFI_NOTE_MAX;
+    return hfi_block_peek_note(block, extent) <= HFI_NOTE_MAX ||
+           hfi_block_peek_note_freed(block, extent) <= HFI_NOTE_MAX;
 }
 
 /* hfi_block_seal writes the pattern first; with less than eight bytes of slack its end covers the
  * start of the trailer until that follows. */
 bool hfi_is_being_sealed(const char *block, size_t extent) {
-    uint64_t word = hfi_load64(hfi_block_trailer(block, extent));
+    uint64_t word = hfi_peek64(hfi_block_trailer(block, extent));
     for (unsigned slack = 0; slack < 8; slack++) {
         uint64_t covered = UINT64_MAX >> (8 * slack);
         if (((word ^ (hfi_block_pattern >> (8 * slack))) & covered) == 0) return true;
@@ -428,7 +428,7 @@ bool hfi_verify_before(hf_heap *heap, const void *block, size_t extent, const ch
     struct hfi_slab *slab = (struct hfi_slab *)hfi_pagemap_owner(block);
     uint32_t index = hfi_slab_index(slab, block);
     /* What is out of service was reported when it went. */
-    if ((slab->lead == 0 && index == 0) || slab->state == HFI_SLAB_QUARANTINED) return true;
+    if ((slab->lead == 0 && index == 0) || hfi_slab_quarantined(slab)) return true;
     const char *before = (const char *)block - extent;
     if (is_whole(before, extent) || settles(before, extent)) return true;
     /* Or the block is being made for the first time, which happens under the pool's lock. */
@@ -436,9 +436,10 @@ bool hfi_verify_before(hf_heap *heap, const void *block, size_t extent, const ch
     bool whole_now = is_whole(before, extent);
     hfi_lock_release(&slab->pool->lock);
     if (whole_now) return true;
-    uint64_t word = hfi_load64(hfi_block_trailer(before, extent));
+    uint64_t word = hfi_peek64(hfi_block_trailer(before, extent));
     /* Never handed out, or its page was given back. */
-    if (index > 0 && (index - 1 >= slab->fresh || (slab->purged && word == 0))) return true;
+    if (index > 0 && (index - 1 >= hfi_peek(slab->fresh) || (hfi_peek(slab->purged) && word == 0)))
+        return true;
     /* Overwritten all the way from its own end: that block's overflow, found when it is freed. */
     size_t size;
     uint64_t note;
@@ -503,7 +504,7 @@ void hfi_report_metadata(hf_heap *heap, struct hfi_owner *owner, const void *add
 
 bool hfi_verify_freed(hf_heap *heap, const void *block, size_t extent, const char *found_by) {
     struct hfi_slab *slab = (struct hfi_slab *)hfi_pagemap_owner(block);
-    if (slab->state == HFI_SLAB_QUARANTINED) return true; /* the pool keeps it out */
+    if (hfi_slab_quarantined(slab)) return true; /* the pool keeps it out */
     if (!hfi_freed_whole(heap, block, extent)) {
         hfi_report_written(heap, block, extent, found_by);
         return false;

@@ -35,18 +35,18 @@ bool hfi_freed_whole(hf_heap *heap, const void *payload, size_t extent) {
     size_t words = 1;
     if (heap->fill) {
         if (hfi_likely(hfi_block_filled_whole(block, extent))) return true;
-        uint64_t note = hfi_block_note_freed(block, extent);
+        uint64_t note = hfi_block_peek_note_freed(block, extent);
         words = hfi_block_fill_words(extent, note <= HFI_NOTE_MAX ? note : 0);
     }
     bool zero_allowed = false;
     for (size_t i = 0; i < words; i++) {
-        uint64_t word = hfi_load64(block + 8 * i);
+        uint64_t word = hfi_peek64(block + 8 * i);
         if (hfi_likely(word == pattern)) continue;
         if (word != 0) return false;
         /* Zeroes are what a page that was given back reads as. */
         if (!zero_allowed) {
             const struct hfi_slab *slab = (const struct hfi_slab *)hfi_pagemap_owner(block);
-            if (!slab->purged) return false;
+            if (!hfi_peek(slab->purged)) return false;
             zero_allowed = true;
         }
     }
@@ -183,7 +183,7 @@ bool hfi_resolve(const void *block, struct hfi_live *live) {
         struct hfi_slab *slab = (struct hfi_slab *)owner;
         uint32_t index = hfi_slab_index(slab, block);
         if (index == UINT32_MAX || hfi_slab_block(slab, index) != block) return false;
-        if (index >= slab->fresh && slab->pool->heap->trailer) return false;
+        if (index >= hfi_peek(slab->fresh) && slab->pool->heap->trailer) return false;
         live->heap = slab->pool->heap;
         live->class_index = slab->pool->class_index;
         live->extent = slab->block_size;
@@ -246,7 +246,7 @@ static void mark_freed(hf_heap *heap, char *block, const struct hfi_live *live) 
 static void small_give(hf_heap *heap, char *block, const struct hfi_live *live) {
     struct hfi_tcache *tc = cache_of(heap);
     struct hfi_slab *slab = (struct hfi_slab *)live->owner;
-    if (hfi_unlikely(slab->state == HFI_SLAB_QUARANTINED)) {
+    if (hfi_unlikely(hfi_slab_quarantined(slab))) {
         hfi_lock_acquire(&slab->pool->lock);
         (void)hfi_slab_give(slab, hfi_slab_index(slab, block));
         hfi_lock_release(&slab->pool->lock);

@@ -97,6 +97,11 @@ void hfi_middle_header_damage(const char *payload, ptrdiff_t *offset_out, size_t
 
 /* --- pools come and go ---------------------------------------------------------------------- */
 
+/* After every change of `fit`: what those who have no lock go by. */
+static void room_note(struct hfi_middle_pool *pool) HF_REQUIRES(pool->lock) {
+    hfi_poke(pool->room, pool->fit.largest);
+}
+
 /* Gives a new or dormant pool its memory. */
 static bool pool_wake(struct hfi_middle_pool *pool, size_t slices, unsigned home)
     HF_REQUIRES(pool->lock) {
@@ -112,13 +117,17 @@ static bool pool_wake(struct hfi_middle_pool *pool, size_t slices, unsigned home
         hfi_heap_discharge(heap, slices * HFI_SLICE);
         return false;
     }
+    uint64_t splits = pool->fit.splits, coalesces = pool->fit.coalesces;
     hfi_fit_init(&pool->fit, units, (enum hfi_fit_order)heap->options.fit, meta);
+    pool->fit.splits = splits;
+    pool->fit.coalesces = coalesces;
+    room_note(pool);
     pool->aged = (uint64_t *)(meta + tables);
     pool->purged = pool->aged + words_of(units);
     pool->shifted = pool->purged + words_of(units);
     pool->stamped = pool->shifted + words_of(units);
     pool->meta_size = tables + bitmaps;
-    pool->base = base;
+    hfi_poke(pool->base, base);
     pool->slices = slices;
     pool->live = 0;
     bit_put(pool->purged, 0, zero);
@@ -134,7 +143,8 @@ static size_t pool_sleep(struct hfi_middle_pool *pool) HF_REQUIRES(pool->lock) {
     hfi_heap_discharge(pool->heap, bytes);
     uint64_t splits = pool->fit.splits, coalesces = pool->fit.coalesces;
     pool->fit = (struct hfi_fit){.splits = splits, .coalesces = coalesces};
-    pool->base = NULL;
+    room_note(pool);
+    hfi_poke(pool->base, NULL);
     pool->slices = 0;
     return bytes;
 }
@@ -149,7 +159,7 @@ static struct hfi_middle_pool *pool_make(hf_heap *heap, uint32_t units, unsigned
     for (uint32_t i = 0; i < count; i++) {
         struct hfi_middle_pool *pool =
             atomic_load_explicit(&middle->pools[i], memory_order_relaxed);
-        if (__atomic_load_n(&pool->base, __ATOMIC_RELAXED) != NULL)
+        if (hfi_peek(pool->base) != NULL)
             awake++;
         else if (dormant == NULL)
             dormant = pool;
@@ -191,6 +201,7 @@ static void *pool_take(struct hfi_middle_pool *pool, const struct want *want, si
                        bool *written_out) HF_REQUIRES(pool->lock) {
     if (pool->base == NULL || pool->quarantined) return NULL;
     uint32_t start = hfi_fit_take(&pool->fit, want->units, want->align, want->offset);
+    room_note(pool);
     if (start == HFI_FIT_NONE) return NULL;
     uint32_t after = start + want->units;
     /* Somebody wrote to a block after its free: not this caller's to have. */
@@ -232,7 +243,7 @@ void *hfi_middle_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t
         for (uint32_t i = 0; i < count; i++) {
             struct hfi_middle_pool *pool = hfi_middle_pool_at(heap, (first + i) % count);
             /* A hint: too old a value costs a look or a new pool, not correctness. */
-            if (__atomic_load_n(&pool->fit.largest, __ATOMIC_RELAXED) < want.units) continue;
+            if (hfi_peek(pool->room) < want.units) continue;
             if (!hfi_lock_try(&pool->lock)) {
                 if (busy == NULL) busy = pool;
                 continue;
@@ -278,6 +289,7 @@ void hfi_middle_free(struct hfi_middle_pool *pool, void *payload) {
         if (pool->heap->trailer)
             hfi_stamp_put(pool, start, pool->fit.length[start], bit_get(pool->shifted, start));
         start = hfi_fit_give(&pool->fit, start);
+        room_note(pool);
         bit_put(pool->aged, start, false);
         bit_put(pool->purged, start, false);
         pool->live--;
@@ -322,6 +334,7 @@ size_t hfi_middle_resize(struct hfi_middle_pool *pool, void *payload, size_t siz
             bit_put(pool->purged, after, false);
         }
         extent = extent_of(pool, start);
+        room_note(pool);
     }
     hfi_lock_release(&pool->lock);
     return extent;
@@ -354,6 +367,7 @@ void hfi_middle_quarantine(struct hfi_middle_pool *pool) {
     hfi_lock_acquire(&pool->lock);
     pool->quarantined = true;
     pool->fit.largest = 0;
+    room_note(pool);
     hfi_lock_release(&pool->lock);
 }
 
@@ -437,8 +451,8 @@ bool hfi_middle_view(struct hfi_middle_pool *pool, uint32_t *at, hf_view_block *
         block_out->address = payload;
         block_out->size = *extent_out;
         if (pool->heap->trailer) {
-            *note_out = hfi_block_note(payload, *extent_out);
-            bool freed = hfi_block_note_freed(payload, *extent_out) <= HFI_NOTE_MAX;
+            *note_out = hfi_block_peek_note(payload, *extent_out);
+            bool freed = hfi_block_peek_note_freed(payload, *extent_out) <= HFI_NOTE_MAX;
             /* Between its mark and its give, a block that another thread frees looks freed. */
             if (freed) block_out->state = HF_BLOCK_CACHED;
             *damaged_out =

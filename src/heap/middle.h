@@ -21,10 +21,11 @@ struct hfi_middle_pool {
     bool quarantined;       /* guarded by: lock                                  */
     hfi_lock lock;
     hf_heap *heap;
-    char *base;
+    char *base; /* NULL: dormant; written under the lock */
     size_t slices;
     uint64_t number;
     struct hfi_fit fit; /* guarded by: lock                                  */
+    uint32_t room;      /* fit.largest, to be looked at without the lock     */
     size_t meta_size;
     uint64_t *aged;    /* free blocks seen by the last tick, by start unit  */
     uint64_t *purged;  /* free blocks without memory                        */

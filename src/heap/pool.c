@@ -94,7 +94,7 @@ static void slab_file(struct hfi_pool *pool, struct hfi_slab *slab) HF_REQUIRES(
     }
     if (slab->bin == bin && slab->state == state) return;
     slab_unlist(pool, slab);
-    slab->state = state;
+    hfi_poke(slab->state, state);
     slab->bin = (uint8_t)bin;
     if (bin == EMPTY_BIN) {
         slab->idle = 0;
@@ -132,7 +132,7 @@ static struct hfi_slab *slab_make(struct hfi_pool *pool, unsigned home) HF_REQUI
                        pool->block_size - HFI_TRAILER, 0);
     slab->all_next = pool->all;
     if (pool->all != NULL) pool->all->all_prev = slab;
-    pool->all = slab;
+    hfi_poke(pool->all, slab);
     pool->slab_count++;
     hfi_pagemap_set(base, pool->slices, &slab->owner,
                     heap->is_default ? (uint16_t)(pool->class_index * sizeof(struct hfi_magazine))
@@ -147,7 +147,7 @@ static void slab_detach(struct hfi_pool *pool, struct hfi_slab *slab) HF_REQUIRE
     if (slab->all_prev != NULL)
         slab->all_prev->all_next = slab->all_next;
     else
-        pool->all = slab->all_next;
+        hfi_poke(pool->all, slab->all_next);
     if (slab->all_next != NULL) slab->all_next->all_prev = slab->all_prev;
     pool->slab_count--;
     pool->slabs_gone++;
@@ -177,7 +177,7 @@ static size_t release_chain(struct hfi_slab *chain) {
 static void slab_retire(struct hfi_pool *pool, struct hfi_slab *slab) HF_REQUIRES(pool->lock) {
     if (slab->state == HFI_SLAB_QUARANTINED) return;
     slab_unlist(pool, slab);
-    slab->state = HFI_SLAB_QUARANTINED;
+    hfi_poke(slab->state, (uint8_t)HFI_SLAB_QUARANTINED);
     pool->quarantined_count++;
     pool->taken -= slab->taken;
     hfi_pagemap_set_magazine(slab->base, slab->slices, 0);
@@ -346,13 +346,13 @@ void hfi_pool_give(struct hfi_pool *pool, void **blocks, uint32_t count) {
     struct hfi_slab *released = NULL;
     void *twice = NULL;
     if (pool->heap->node_count > 1) count = send_home(pool, blocks, count);
-    if (pool->depot == NULL) {
+    if (hfi_peek(pool->depot) == NULL) {
         /* Two threads may both make one; the loser's goes back. */
         size_t size = pool->depot_capacity * sizeof(void *);
         void **depot = hfi_meta_alloc(size);
         hfi_lock_acquire(&pool->lock);
         if (pool->depot == NULL) {
-            pool->depot = depot;
+            hfi_poke(pool->depot, depot);
             depot = NULL;
         }
         hfi_lock_release(&pool->lock);

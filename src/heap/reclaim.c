@@ -56,7 +56,7 @@ static size_t heap_pass(hf_heap *heap, bool force, bool *more_out) {
     for (unsigned i = 0; i < heap->node_count * HFI_CLASS_COUNT; i++) {
         struct hfi_pool *pool = &heap->pools[i];
         /* Unlocked looks: a pool that turns busy right now is met by the next tick. */
-        if (__atomic_load_n(&pool->all, __ATOMIC_RELAXED) == NULL) continue;
+        if (hfi_peek(pool->all) == NULL) continue;
         given += hfi_pool_reclaim(pool, force, more_out);
     }
     given += hfi_middle_reclaim(heap, force, more_out);

@@ -76,7 +76,7 @@ static void sum_caches(hf_heap *heap, hf_stats *stats, uint64_t *frees) {
         stats->threads++;
         stats->bytes_meta += sizeof *tc;
         for (unsigned c = 1; c < CLASSES; c++) {
-            stats->bytes_meta += tc->cold[c].capacity * sizeof(void *);
+            stats->bytes_meta += hfi_own_load(tc->cold[c].capacity) * sizeof(void *);
             stats->cache_flushes += hfi_own_load(tc->cold[c].flushes);
         }
         stats->middle_allocs += hfi_own_load(tc->middle_allocs);

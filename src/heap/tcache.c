@@ -121,7 +121,8 @@ struct hfi_tcache *hfi_tcache_of(hf_heap *heap) {
 static bool magazine_grow(struct hfi_tcache *tc, unsigned c, uint32_t limit) {
     struct hfi_magazine *m = &tc->magazine[c];
     struct hfi_magazine_cold *cold = &tc->cold[c];
-    uint32_t before = cold->slots == NULL ? 0 : (uint32_t)(m->limit - (cold->slots + 1));
+    uint32_t before =
+        cold->slots == NULL ? 0 : (uint32_t)(hfi_own_load(m->limit) - (cold->slots + 1));
     size_t extra = (size_t)(limit - before) * m->block_size;
     if (limit > FIRST_LIMIT && tc->limit_bytes + extra > tc->heap->options.cache_bytes)
         return false;
@@ -131,10 +132,10 @@ static bool magazine_grow(struct hfi_tcache *tc, unsigned c, uint32_t limit) {
         if (slots == NULL) return false;
         void **old = cold->slots;
         size_t old_size = cold->capacity * sizeof(void *);
-        uint32_t count = old == NULL ? 1 : (uint32_t)(m->top - old);
+        uint32_t count = old == NULL ? 1 : (uint32_t)(hfi_own_load(m->top) - old);
         if (old != NULL) memcpy(slots, old, count * sizeof(void *));
-        cold->slots = slots;
-        cold->capacity = capacity;
+        hfi_own_store(cold->slots, slots);
+        hfi_own_store(cold->capacity, capacity);
         hfi_own_store(m->top, slots + count);
         hfi_meta_free(old, old_size);
     }
@@ -145,7 +146,9 @@ static bool magazine_grow(struct hfi_tcache *tc, unsigned c, uint32_t limit) {
 
 static uint32_t magazine_limit(const struct hfi_tcache *tc, unsigned c) {
     const struct hfi_magazine_cold *cold = &tc->cold[c];
-    return cold->slots == NULL ? 0 : (uint32_t)(tc->magazine[c].limit - (cold->slots + 1));
+    return cold->slots == NULL
+               ? 0
+               : (uint32_t)(hfi_own_load(tc->magazine[c].limit) - (cold->slots + 1));
 }
 
 static void magazine_adapt(struct hfi_tcache *tc, unsigned c) {
@@ -164,15 +167,16 @@ static void *pop_refill(struct hfi_tcache *tc, unsigned c) {
     uint32_t limit = magazine_limit(tc, c);
     if (limit == 0) return hfi_direct_pop(tc->heap, c);
     uint32_t wanted = limit < 2 ? 1 : limit / 2;
+    void **top = hfi_own_load(m->top);
     uint32_t got = hfi_likely(!cold->received)
-                       ? hfi_pool_take(&tc->pools[c], m->top, wanted, tc->home)
-                       : hfi_pool_take_apart(&tc->pools[c], m->top, wanted, tc->home);
+                       ? hfi_pool_take(&tc->pools[c], top, wanted, tc->home)
+                       : hfi_pool_take_apart(&tc->pools[c], top, wanted, tc->home);
     cold->received = false;
     if (got == 0) return NULL;
-    hfi_own_store(m->top, m->top + got - 1);
+    hfi_own_store(m->top, top + got - 1);
     hfi_own_add(m->allocs, 1);
     tc->sample_left -= (int64_t)(got * m->block_size);
-    return m->top[0];
+    return top[got - 1];
 }
 
 void *hfi_tcache_pop_slow(struct hfi_tcache *tc, unsigned c) {
@@ -206,7 +210,7 @@ uint32_t hfi_tcache_verify(hf_heap *heap, unsigned c, void **blocks, uint32_t co
 static void flush_oldest(struct hfi_tcache *tc, unsigned c, uint32_t count) {
     struct hfi_magazine *m = &tc->magazine[c];
     void **first = tc->cold[c].slots + 1;
-    uint32_t kept = (uint32_t)(m->top - first) - count;
+    uint32_t kept = (uint32_t)(hfi_own_load(m->top) - first) - count;
     void *batch[MOST_BLOCKS];
     memcpy(batch, first, count * sizeof(void *));
     /* Empty while the slots hold pointers twice: another thread may fork right here, and the child
@@ -227,9 +231,9 @@ static void push_flush(struct hfi_tcache *tc, unsigned c, void *block) {
         return;
     }
     struct hfi_magazine *m = &tc->magazine[c];
-    bool first = m->limit == NULL;
-    if (m->top >= m->limit) magazine_adapt(tc, c);
-    if (m->limit == NULL) {
+    bool first = hfi_own_load(m->limit) == NULL;
+    if (hfi_own_load(m->top) >= hfi_own_load(m->limit)) magazine_adapt(tc, c);
+    if (hfi_own_load(m->limit) == NULL) {
         hfi_direct_push(tc->heap, c, block);
         return;
     }
@@ -241,12 +245,13 @@ static void push_flush(struct hfi_tcache *tc, unsigned c, void *block) {
             hfi_pool_give_apart(&tc->pools[c], block);
         return;
     }
-    if (m->top >= m->limit) {
+    if (hfi_own_load(m->top) >= hfi_own_load(m->limit)) {
         flush_oldest(tc, c, (magazine_limit(tc, c) + 1) / 2);
         hfi_reclaim_note_frees(tc->heap, magazine_limit(tc, c) / 2);
     }
-    *m->top = block;
-    hfi_own_store(m->top, m->top + 1);
+    void **top = hfi_own_load(m->top);
+    *top = block;
+    hfi_own_store(m->top, top + 1);
 }
 
 void hfi_tcache_push_slow(struct hfi_tcache *tc, unsigned c, void *block) {
@@ -281,7 +286,7 @@ void hfi_tcache_flush(struct hfi_tcache *tc) {
         if (tc->cold[c].slots == NULL) continue;
         /* In the child of a fork the owner may have been in the middle of growing: then its blocks
          * are lost, as the registers of that thread are. */
-        size_t count = (size_t)(m->top - (tc->cold[c].slots + 1));
+        size_t count = (size_t)(hfi_own_load(m->top) - (tc->cold[c].slots + 1));
         if (count != 0 && count < tc->cold[c].capacity) flush_oldest(tc, c, (uint32_t)count);
         if (tc->delay == NULL) continue;
         struct hfi_delay *delay = &tc->delay[c];

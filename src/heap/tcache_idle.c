@@ -52,7 +52,8 @@ bool hfi_tcache_restore_slow(struct hfi_tcache *tc) {
             hfi_own_store(m->limit, was->limit);
         }
         tc->away[2] = NULL;
-        atomic_store_explicit(&tc->sweeping, 0, memory_order_relaxed);
+        /* SYNC(tcache.withdrawn): read to the end; pairs with the acquire in sweep_one. */
+        atomic_store_explicit(&tc->sweeping, 0, memory_order_release);
     }
     return true;
 }
@@ -63,14 +64,19 @@ static void sweep_end(struct hfi_tcache *tc, uint32_t state) {
     hfi_os_futex_wake(&tc->sweeping, INT32_MAX);
 }
 
+/* Blocks in a magazine whose owner may be moving it to other slots right now: none then. */
+static uint64_t cached_now(const struct hfi_tcache *tc, unsigned c, void **top) {
+    void **slots = hfi_own_load(tc->cold[c].slots);
+    uint64_t count = ((uintptr_t)top - (uintptr_t)(slots + 1)) / sizeof(void *);
+    return slots != NULL && count < hfi_own_load(tc->cold[c].capacity) ? count : 0;
+}
+
 static uint64_t cache_allocs(struct hfi_tcache *tc, uint64_t *cached_out) {
     uint64_t allocs = 0, cached = 0;
     for (unsigned c = 1; c < HFI_CLASS_COUNT; c++) {
         struct hfi_magazine *m = &tc->magazine[c];
         allocs += hfi_own_load(m->allocs) * 2 + (uintptr_t)hfi_own_load(m->top) / sizeof(void *);
-        void **slots = tc->cold[c].slots;
-        if (slots != NULL && hfi_own_load(m->limit) != NULL)
-            cached += (uint64_t)(hfi_own_load(m->top) - (slots + 1)) * m->block_size;
+        cached += cached_now(tc, c, hfi_own_load(m->top)) * m->block_size;
     }
     *cached_out = cached;
     return allocs;
@@ -118,7 +124,8 @@ static bool sweep_one(struct hfi_tcache *tc, void **batch, uint16_t *counts, boo
     if (!hfi_os_thread_asleep(tc->thread->id, &before)) return false;
     if (tc->withdrawn == NULL) tc->withdrawn = hfi_meta_alloc(sizeof tc->magazine);
     if (tc->withdrawn == NULL) return false;
-    /* An abandoned sweep that the owner has not met yet still stands. */
+    /* An abandoned sweep that the owner has not met yet still stands.
+     * SYNC(tcache.withdrawn): the owner has read it; pairs with the release in restore. */
     if (atomic_load_explicit(&tc->sweeping, memory_order_acquire) != 0) return false;
     atomic_store_explicit(&tc->sweeping, SWEEPING, memory_order_seq_cst);
     if (!hfi_os_barrier_all_threads() || hfi_own_load(tc->busy) != 0) {
@@ -172,7 +179,7 @@ void hfi_tcache_drop_slab(struct hfi_tcache *tc, const struct hfi_slab *slab, un
     (void)hfi_tcache_restore(tc);
     struct hfi_magazine *m = &tc->magazine[c];
     void **kept = tc->cold[c].slots + 1;
-    for (void **slot = kept; slot < m->top; slot++)
+    for (void **slot = kept; slot < hfi_own_load(m->top); slot++)
         if (hfi_pagemap_owner(*slot) != &slab->owner) *kept++ = *slot;
     hfi_own_store(m->top, kept);
     for (unsigned i = 0; tc->delay != NULL && i < HFI_DELAY_SLOTS; i++) {
@@ -208,9 +215,9 @@ void hfi_tcache_sum(hf_heap *heap, uint64_t *cached_out, uint64_t *allocs_out,
     for (struct hfi_tcache *tc = heap->caches; tc != NULL; tc = tc->next) {
         for (unsigned c = 1; c < HFI_CLASS_COUNT; c++) {
             struct hfi_magazine *m = &tc->magazine[c];
-            void **slots = hfi_own_load(tc->cold[c].slots), **top = hfi_own_load(m->top);
+            void **top = hfi_own_load(m->top);
             if (tc->sweeping == ABANDONED) top = top_restored(tc, m, &tc->withdrawn[c]);
-            if (slots != NULL && top > slots) cached_out[c] += (uint64_t)(top - (slots + 1));
+            cached_out[c] += cached_now(tc, c, top);
             for (unsigned i = 0; tc->delay != NULL && i < HFI_DELAY_SLOTS; i++)
                 cached_out[c] += hfi_own_load(tc->delay[c].blocks[i]) != NULL;
             allocs_out[c] += hfi_own_load(m->allocs);

@@ -16,6 +16,7 @@
 #include "base/assert.h"
 #include "base/lock.h"
 #include "base/owners.h"
+#include "base/racy.h"
 #include "base/size_class.h"
 #include "blocks/block.h"
 #include "blocks/slab.h"
@@ -23,18 +24,12 @@
 #include "pages/pagemap.h"
 #include "pages/segment.h"
 
-#if defined(__SANITIZE_THREAD__)
-#define HFI_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define HFI_TSAN 1
-#endif
-#endif
-
-/* Words of one writer that others may look at. Plain moves but where TSan wants to know. */
+/* Words of one writer that others may look at. Plain moves but where TSan wants to know: it gets
+ * release stores, because it does not know membarrier(2), which makes them that when the idle sweep
+ * takes over what a sleeping thread wrote. */
 #ifdef HFI_TSAN
 #define hfi_own_load(word)         __atomic_load_n(&(word), __ATOMIC_RELAXED)
-#define hfi_own_store(word, value) __atomic_store_n(&(word), (value), __ATOMIC_RELAXED)
+#define hfi_own_store(word, value) __atomic_store_n(&(word), (value), __ATOMIC_RELEASE)
 #else
 #define hfi_own_load(word)         (word)
 #define hfi_own_store(word, value) ((word) = (value))
@@ -69,8 +64,8 @@ _Static_assert(sizeof(struct hfi_magazine) == 32, "the pagemap stores class * 32
 _Static_assert(HFI_CLASS_COUNT * sizeof(struct hfi_magazine) < 65536, "and that fits 16 bits");
 
 struct hfi_magazine_cold {
-    void **slots;         /* slots[0] is the NULL below the first block */
-    uint32_t capacity;    /* slots that exist                           */
+    void **slots;         /* slots[0] is the NULL below the first block; own */
+    uint32_t capacity;    /* slots that exist; own                      */
     uint32_t most;        /* slots it may grow to                       */
     uint64_t misses;      /* own */
     uint64_t flushes;     /* own */

@@ -43,8 +43,8 @@ static void judge_live(struct found *found, const char *payload, uint64_t note) 
     }
     found->block.size = hfi_block_size(found->extent, note);
     found->block.domain = (int)(note >> HFI_DOMAIN_SHIFT) & 3;
-    found->suspect = !hfi_block_pattern_whole(hfi_block_limit(payload, found->extent, note),
-                                              note & HFI_SLACK_MAX);
+    found->suspect = !hfi_block_peek_pattern(hfi_block_limit(payload, found->extent, note),
+                                             note & HFI_SLACK_MAX);
 }
 
 /* Under the pool's lock: the slab stays where it is, its memory can be read. */
@@ -63,9 +63,9 @@ static void classify_small(const struct hfi_slab *slab, uint32_t index, struct f
                                  .owner = slab->number,
                                  .state = here ? HF_BLOCK_FREE : HF_BLOCK_LIVE};
     if (slab->pool->heap->trailer && index < slab->fresh) {
-        uint64_t note = hfi_block_note(block, extent);
-        bool purged = slab->purged && hfi_load64(hfi_block_trailer(block, extent)) == 0;
-        bool freed = purged || hfi_block_note_freed(block, extent) <= HFI_NOTE_MAX;
+        uint64_t note = hfi_block_peek_note(block, extent);
+        bool purged = slab->purged && hfi_peek64(hfi_block_trailer(block, extent)) == 0;
+        bool freed = purged || hfi_block_peek_note_freed(block, extent) <= HFI_NOTE_MAX;
         if (!here && note <= HFI_NOTE_MAX) {
             judge_live(out, block, note);
         } else if (freed) {
@@ -172,10 +172,10 @@ static bool classify_large(hf_heap *heap, const struct hfi_large *copy, struct f
                                  .owner = large->number,
                                  .state = HF_BLOCK_LIVE};
     if (heap->trailer) {
-        uint64_t note = hfi_block_note(large->payload, large->extent);
+        uint64_t note = hfi_block_peek_note(large->payload, large->extent);
         if (note <= HFI_NOTE_MAX)
             judge_live(out, large->payload, note);
-        else if (hfi_block_note_freed(large->payload, large->extent) <= HFI_NOTE_MAX)
+        else if (hfi_block_peek_note_freed(large->payload, large->extent) <= HFI_NOTE_MAX)
             out->block.state = HF_BLOCK_CACHED; /* another thread is freeing it */
         else
             out->suspect = true;
