@@ -302,11 +302,32 @@ void hfi_tcache_flush(struct hfi_tcache *tc) {
     hfi_tcache_leave(tc);
 }
 
+/* The thread's cache number `i`, NULL if it has none. Another thread may be destroying that heap: the
+ * end waits for caches that are held (hfi_tcache_forget_heap). */
+static struct hfi_tcache *cache_hold(struct hfi_thread *thread, unsigned i) {
+    if (hfi_peek(thread->caches[i]) == NULL) return NULL;
+    hfi_lock_acquire(&hfi_registry_lock);
+    struct hfi_tcache *tc = thread->caches[i];
+    if (tc != NULL) tc->held = true;
+    hfi_lock_release(&hfi_registry_lock);
+    return tc;
+}
+
+static void cache_let_go(struct hfi_tcache *tc) {
+    hfi_lock_acquire(&hfi_registry_lock);
+    tc->held = false;
+    hfi_lock_release(&hfi_registry_lock);
+}
+
 void hfi_thread_flush_all(void) {
     struct hfi_thread *thread = hfi_thread_current;
     if (thread == NULL || thread->exiting) return;
-    for (unsigned i = 0; i < HFI_HEAPS_MAX; i++)
-        if (thread->caches[i] != NULL) hfi_tcache_flush(thread->caches[i]);
+    for (unsigned i = 0; i < HFI_HEAPS_MAX; i++) {
+        struct hfi_tcache *tc = cache_hold(thread, i);
+        if (tc == NULL) continue;
+        hfi_tcache_flush(tc);
+        cache_let_go(tc);
+    }
 }
 
 /* Counters of a cache that goes are kept by the heap. */
@@ -341,7 +362,7 @@ static void tcache_free(struct hfi_tcache *tc) {
 
 /* Takes the cache out of its heap and folds its counters in the same breath, so that statistics see
  * each count exactly once. */
-static void tcache_unlink(struct hfi_tcache *tc) {
+static void tcache_unlink(struct hfi_tcache *tc) HF_REQUIRES(hfi_registry_lock) {
     hf_heap *heap = tc->heap;
     hfi_lock_acquire(&heap->caches_lock);
     if (tc->prev != NULL)
@@ -357,11 +378,13 @@ void hfi_thread_exit(struct hfi_thread *thread) {
     thread->exiting = true;
     if (thread == hfi_thread_current) hfi_tcache_current = &hfi_tcache_empty;
     for (unsigned i = 0; i < HFI_HEAPS_MAX; i++) {
-        struct hfi_tcache *tc = thread->caches[i];
+        struct hfi_tcache *tc = cache_hold(thread, i);
         if (tc == NULL) continue;
         hfi_tcache_flush(tc);
-        thread->caches[i] = NULL;
-        tcache_unlink(tc);
+        hfi_lock_acquire(&hfi_registry_lock);
+        hfi_poke(thread->caches[i], NULL);
+        tcache_unlink(tc); /* from here on the heap may be gone */
+        hfi_lock_release(&hfi_registry_lock);
         tcache_free(tc);
     }
     hfi_lock_acquire(&hfi_registry_lock);

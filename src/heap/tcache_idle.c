@@ -227,11 +227,27 @@ void hfi_tcache_sum(hf_heap *heap, uint64_t *cached_out, uint64_t *allocs_out,
     hfi_lock_release(&heap->caches_lock);
 }
 
-void hfi_tcache_forget_heap(hf_heap *heap) {
+/* The heap's caches are nobody's any more. False while a thread gives one back, at its end or because
+ * it ran out of memory elsewhere. */
+static bool take_from_threads(hf_heap *heap) {
+    bool all = true;
+    if (heap->index >= HFI_HEAPS_MAX) return true;
     hfi_lock_acquire(&hfi_registry_lock);
-    for (struct hfi_thread *thread = hfi_threads; thread != NULL; thread = thread->next)
-        if (heap->index < HFI_HEAPS_MAX) thread->caches[heap->index] = NULL;
+    for (struct hfi_thread *thread = hfi_threads; thread != NULL; thread = thread->next) {
+        struct hfi_tcache *tc = thread->caches[heap->index];
+        if (tc != NULL && tc->held && thread != hfi_thread_current)
+            all = false;
+        else
+            hfi_poke(thread->caches[heap->index], NULL);
+    }
     hfi_lock_release(&hfi_registry_lock);
+    return all;
+}
+
+void hfi_tcache_forget_heap(hf_heap *heap) {
+    static _Atomic uint32_t never;
+    while (!take_from_threads(heap))
+        (void)hfi_os_futex_wait(&never, 0, 50000);
     while (heap->caches != NULL) {
         struct hfi_tcache *tc = heap->caches;
         heap->caches = tc->next;

@@ -100,7 +100,8 @@ struct hfi_tcache {
     uint64_t idle_since_allocs;
     struct hfi_magazine *withdrawn; /* idle sweep: copies of the magazines            */
     uint32_t busy;                  /* own; in a slow path, so many deep              */
-    void *away[4];                  /* where `top` points while withdrawn: away + 2   */
+    bool held;     /* its thread gives it back: the heap's end waits; guarded by: registry lock */
+    void *away[4]; /* where `top` points while withdrawn: away + 2   */
     struct hfi_tcache *next, *prev; /* guarded by: heap->caches_lock                  */
     /* own counters */
     uint64_t middle_allocs, middle_frees, large_allocs, large_frees, large_hits;

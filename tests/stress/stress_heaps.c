@@ -4,8 +4,10 @@
  *
  * Method      each thread holds up to 40 heaps, uses each a little, destroys them in any order with
  *             blocks inside; some blocks are made on one thread and freed on another. At the end the
- *             process must not be larger than after the first rounds. */
+ *             process must not be larger than after the first rounds. Before that heaps die while
+ *             the threads that used them end. */
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "stress.h"
@@ -58,6 +60,41 @@ static void storm_all(void) {
         CHECK_EQ(pthread_join(ids[i], NULL), 0);
 }
 
+/* Threads that are done with a heap end, or run out of another one, while the heap is destroyed: both
+ * go through the caches that the thread still has of it. */
+enum { USERS = 3 };
+static _Atomic unsigned users_done;
+static hf_heap *shared;
+
+static void *use_and_leave(void *argument) {
+    hf_heap *full = account_heap(profile);
+    CHECK_EQ(hf_heap_limit(full, 1, 0, NULL, NULL), HF_OK);
+    for (int i = 0; i < 64; i++)
+        hf_heap_free(shared, hf_heap_malloc(shared, 16 + 16 * (size_t)i));
+    atomic_fetch_add(&users_done, 1);
+    /* Fails, and gives back all that the thread holds before it does. */
+    for (int i = 0; argument != NULL && i < 3; i++)
+        CHECK(hf_heap_malloc(full, 100) == NULL);
+    CHECK_EQ(hf_heap_destroy(full), HF_OK);
+    return NULL;
+}
+
+static void test_heap_destroyed_while_its_users_end(void) {
+    unsigned count = stress_scaled(600);
+    for (unsigned round = 0; round < count; round++) {
+        pthread_t ids[USERS];
+        shared = account_heap(profile);
+        atomic_store(&users_done, 0);
+        for (int i = 0; i < USERS; i++)
+            CHECK_EQ(pthread_create(&ids[i], NULL, use_and_leave, i % 2 == 0 ? &ids : NULL), 0);
+        while (atomic_load(&users_done) != USERS)
+            sched_yield();
+        CHECK_EQ(hf_heap_destroy(shared), HF_OK);
+        for (int i = 0; i < USERS; i++)
+            CHECK_EQ(pthread_join(ids[i], NULL), 0);
+    }
+}
+
 static void test_destroy_of_no_heap_is_refused(void) {
     CHECK_EQ(hf_heap_destroy(hf_heap_default()), HF_E_INVALID);
     CHECK_EQ(hf_heap_destroy(NULL), HF_E_INVALID);
@@ -68,6 +105,7 @@ int main(int argc, char **argv) {
     profile = stress_profile(argc, argv);
     rounds = stress_scaled(1200);
     test_destroy_of_no_heap_is_refused();
+    test_heap_destroyed_while_its_users_end();
     storm_all();
     (void)hf_reclaim();
     size_t first = stress_resident();
