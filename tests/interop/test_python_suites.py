@@ -42,6 +42,19 @@ PART = [
 ]
 NUMPY_PART = ("numpy/_core/tests/test_multiarray.py", "numpy/_core/tests/test_mem_policy.py")
 MODES = ("arenas", "heap")
+# Tests of the allocator that is replaced: pymalloc's own counters and its name.
+OF_PYMALLOC = {
+    "arenas": (),
+    "heap": (
+        "test.test_sys.SysModuleTest.test_debugmallocstats",
+        "test.test_sys.SysModuleTest.test_getallocatedblocks",
+        "test.test_cmd_line.CmdLineTest.test_pythonmalloc",
+    ),
+}
+# Seconds for one test file. Some never end on some machines, without the library as well: then the
+# plain run says so, too. (3.11: test_interpreters and test__xxsubinterpreters wait for a thread
+# that is gone; a virtual machine without a vsock peer: test_socket.)
+FILE_TIMEOUT = 600
 
 
 def find_library() -> Path:
@@ -92,14 +105,16 @@ def cpython_failures(output: str) -> set[str]:
 def check_cpython(modules: list[str], mode: str, folder: Path) -> None:
     if importlib.util.find_spec("test.libregrtest") is None:
         pytest.skip("this interpreter comes without its test package")
-    command = [sys.executable, "-m", "test", "-q", *modules]
-    status, output = run(command, mode, folder)
+    base = [sys.executable, "-m", "test", "-q", "-j2", "--timeout", str(FILE_TIMEOUT)]
+    for name in OF_PYMALLOC[mode]:
+        base += ["-i", name]
+    status, output = run([*base, *modules], mode, folder)
     assert not list(folder.glob("*.reports")), "the heap reported corruption"
     if status == 0:
         return
     failed = cpython_failures(output)
     assert failed, output[-4000:]
-    _, plain = run([*command[:4], *sorted(failed)], None, folder)
+    _, plain = run([*base, *sorted(failed)], None, folder)
     only_here = failed - cpython_failures(plain)
     assert not only_here, output[-4000:]
 
@@ -112,7 +127,7 @@ def test_part_of_cpythons_suite(mode: str, tmp_path: Path) -> None:
 @pytest.mark.nightly
 @pytest.mark.parametrize("mode", MODES)
 def test_all_of_cpythons_suite(mode: str, tmp_path: Path) -> None:
-    check_cpython(["-j2", "-x", "test_gdb", "test_asyncio"], mode, tmp_path)
+    check_cpython(["-x", "test_gdb", "test_asyncio"], mode, tmp_path)
 
 
 def check_numpy(targets: tuple[str, ...], mode: str, folder: Path) -> None:
@@ -120,18 +135,19 @@ def check_numpy(targets: tuple[str, ...], mode: str, folder: Path) -> None:
     if found is None or found.origin is None:
         pytest.skip("NumPy is not installed")
     site = Path(found.origin).parents[1]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x", "-n0"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0"]
+    command += ["--continue-on-collection-errors"]  # f2py without meson
     if importlib.util.find_spec("xdist") is None:
         command.remove("-n0")
     command += ["-m", "not slow", *(str(site / target) for target in targets)]
     status, output = run(command, mode, folder)
     assert not list(folder.glob("*.reports")), "the heap reported corruption"
     if status != 0:
-        plain_status, plain = run(command, None, folder)
-        assert plain_status != 0, output[-4000:]
-        assert re.findall(r"^FAILED (\S+)", plain, re.M) == re.findall(
-            r"^FAILED (\S+)", output, re.M
-        )
+        failed = set(re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.M))
+        assert failed, output[-4000:]
+        _, plain = run(command, None, folder)
+        only_here = failed - set(re.findall(r"^(?:FAILED|ERROR) (\S+)", plain, re.M))
+        assert not only_here, output[-4000:]
 
 
 @pytest.mark.parametrize("mode", MODES)
