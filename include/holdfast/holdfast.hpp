@@ -2,6 +2,7 @@
 #ifndef HOLDFAST_HPP
 #define HOLDFAST_HPP
 
+#include <holdfast/arena.hpp>
 #include <holdfast/error.hpp>
 #include <holdfast/fiber.hpp>
 #include <holdfast/heap.hpp>

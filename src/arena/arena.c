@@ -92,6 +92,13 @@ static size_t edges_check(struct hfi_arena *a, hf_report *reports, unsigned room
 
 enum { REPORTS_AT_ONCE = 4 };
 
+static void emit_all(const hf_report *reports, unsigned count) {
+    for (unsigned i = 0; i < count; i++) {
+        hf_report report = reports[i];
+        hfi_report_emit(&report);
+    }
+}
+
 /* Edges under the lock, reports after it. */
 static size_t edges_verify(struct hfi_arena *a) {
     hf_report reports[REPORTS_AT_ONCE];
@@ -102,34 +109,41 @@ static size_t edges_verify(struct hfi_arena *a) {
         hfi_lock_acquire(&a->lock);
         damaged = edges_check(a, reports, REPORTS_AT_ONCE, &fresh);
         hfi_lock_release(&a->lock);
-        for (unsigned i = 0; i < fresh; i++)
-            hfi_report_emit(&reports[i]);
+        emit_all(reports, fresh);
     } while (fresh > REPORTS_AT_ONCE - 2);
     return damaged;
 }
 
-static hf_status reset_to_start(struct hfi_arena *a, bool release) {
-    HF_EXPECT(a->magic == HFI_ARENA_LIVE);
-    if (hf_arena_borrows(&a->fast) != 0) return HF_E_BUSY;
-    (void)edges_verify(a);
-    if (a->mode & HFI_MODE_CANARY) (void)hfi_debug_verify(a, 0, "arena_reset");
-    hfi_lock_acquire(&a->lock);
+/* Nothing is in use any more. Lock held. */
+static void start_again(struct hfi_arena *a, bool release) {
     hfi_arena_return_to(a, a->first, (uintptr_t)a->first->space);
     windows_fold(a);
     a->bottom = 1;
     a->record_count = 0;
     /* relaxed: the caller has the arena for itself. */
     atomic_store_explicit(&a->depth, 0, memory_order_relaxed);
-    atomic_fetch_add_explicit(&a->generation, 1, memory_order_relaxed);
+    uint64_t generation = atomic_load_explicit(&a->generation, memory_order_relaxed);
+    atomic_store_explicit(&a->generation, generation + 1, memory_order_relaxed);
     atomic_store_explicit(&a->blocks, 0, memory_order_relaxed);
     atomic_store_explicit(&a->requested, 0, memory_order_relaxed);
-    atomic_fetch_add_explicit(&a->resets, 1, memory_order_relaxed);
     if (release || a->options.decay_ms == 0) hfi_arena_purge_all(a);
     if (a->mode & HFI_MODE_LOG)
         hfi_debug_log(a, release ? HF_ARENA_OP_RELEASE : HF_ARENA_OP_RESET,
                       (uintptr_t)a->first->space, 0, 0);
+}
+
+static hf_status reset_to_start(struct hfi_arena *a, bool release) {
+    hf_report reports[REPORTS_AT_ONCE];
+    unsigned fresh = 0;
+    HF_EXPECT(a->magic == HFI_ARENA_LIVE);
+    if (hf_arena_borrows(&a->fast) != 0) return HF_E_BUSY;
+    if (a->mode & HFI_MODE_CANARY) (void)hfi_debug_verify(a, 0, "arena_reset");
+    hfi_lock_acquire(&a->lock);
+    (void)edges_check(a, reports, REPORTS_AT_ONCE, &fresh);
+    start_again(a, release);
     bool wake = !release && hfi_arena_may_decay(a);
     hfi_lock_release(&a->lock);
+    emit_all(reports, fresh);
     if (wake) hfi_reclaim_wake();
     return HF_OK;
 }
@@ -155,6 +169,7 @@ hf_status hf_arena_check(hf_arena *arena, size_t *found_out) {
 
 static void arena_fork(void *self, enum hfi_fork moment) HF_NO_THREAD_SAFETY {
     struct hfi_arena *a = self;
+    if (moment == HFI_FORK_CHILD) hfi_debug_fork_child();
     if (moment == HFI_FORK_PREPARE)
         hfi_lock_acquire_peer(&a->lock);
     else if (moment == HFI_FORK_PARENT)

@@ -157,11 +157,20 @@ static uintptr_t take(struct hfi_arena *a, size_t held, size_t alignment,
     }
 }
 
+static void count_up(_Atomic uint64_t *counter, uint64_t change, bool shared) {
+    /* relaxed: figures, exact at rest. One writer needs no locked instruction. */
+    if (shared)
+        atomic_fetch_add_explicit(counter, change, memory_order_relaxed);
+    else
+        atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + change,
+                              memory_order_relaxed);
+}
+
 static void note(struct hfi_arena *a, size_t size) {
-    /* relaxed: figures, exact at rest. */
-    atomic_fetch_add_explicit(&a->blocks, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&a->blocks_total, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&a->requested, size, memory_order_relaxed);
+    bool shared = (a->mode & HFI_MODE_SHARED) != 0;
+    count_up(&a->blocks, 1, shared);
+    count_up(&a->blocks_total, 1, shared);
+    count_up(&a->requested, size, shared);
 }
 
 /* With every option there is. */
@@ -200,16 +209,31 @@ static __attribute__((noinline)) void *allocate_long(struct hfi_arena *a, size_t
     return start != 0 ? (void *)start : refuse(a, size, ENOMEM);
 }
 
+/* Arenas with one simple option or none, within the window; NULL: the long way. */
+static inline void *allocate_short(struct hfi_arena *a, size_t size, size_t alignment) {
+    uintptr_t start = 0;
+    if (a->mode == HFI_MODE_SHARED) {
+        struct hfi_chunk *chunk = hfi_arena_current(a);
+        start = hfi_bump_take_shared(&chunk->cursor, &chunk->window, size, alignment);
+    } else if ((a->mode & ~(uint32_t)HFI_MODE_COUNT) == 0) {
+        start = hfi_bump_take(a->bump, size, alignment);
+        if (start != 0 && a->mode != 0) note(a, size);
+    }
+    return (void *)start;
+}
+
 void *hf_arena_allocate(hf_arena *arena, size_t size, size_t alignment) {
     struct hfi_arena *a = hfi_arena_of(arena);
-    /* The common case of the common arena, as short as a call allows. */
-    if (__builtin_expect(a->mode == 0 && alignment <= HFI_BUMP_UNIT &&
-                             (alignment & (alignment - 1)) == 0 &&
-                             size - 1 < arena->limit - arena->cursor,
-                         1)) {
+    /* The common case of the common arena, as short as a call allows; both words are 0 in others. */
+    if (__builtin_expect(alignment == 0 && size - 1 < arena->limit - arena->cursor, 1)) {
         uintptr_t start = arena->cursor;
         arena->cursor = start + hfi_bump_round(size);
         return (void *)start;
+    }
+    if (size - 1 < HFI_BUMP_MAX && (alignment == 0 || alignment_good(alignment))) {
+        void *block =
+            allocate_short(a, size, alignment > HFI_BUMP_UNIT ? alignment : HFI_BUMP_UNIT);
+        if (block != NULL) return block;
     }
     return allocate_long(a, size, alignment, false);
 }

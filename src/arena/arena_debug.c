@@ -240,12 +240,20 @@ hf_status hf_arena_leaks(hf_arena *arena, const hf_mark *since, hf_arena_block_v
 
 /* --- the log --------------------------------------------------------------------------------- */
 
+/* A system call asks the kernel for it; once per thread is enough. */
+static __thread uint32_t thread_id;
+
+void hfi_debug_fork_child(void) {
+    thread_id = 0;
+}
+
 void hfi_debug_log(struct hfi_arena *a, hf_arena_verb verb, uintptr_t address, size_t size,
                    size_t alignment) {
+    if (thread_id == 0) thread_id = hfi_os_thread_id();
     a->log[a->log_count % HF_ARENA_LOG_MAX] = (hf_arena_operation){
         .number = a->log_count + 1,
         .time_ns = hfi_os_clock_ns(),
-        .thread_id = hfi_os_thread_id(),
+        .thread_id = thread_id,
         .verb = verb,
         .alignment = (uint32_t)alignment,
         .address = (const void *)address,

@@ -100,7 +100,8 @@ static hf_status rewind_to(struct hfi_arena *a, const hf_mark *mark, bool end) {
     /* Where its level was forgotten, all that are left are. */
     if (mark->level < a->bottom) a->bottom = level + 1;
     atomic_store_explicit(&a->depth, level, memory_order_relaxed);
-    atomic_fetch_add_explicit(&a->rewinds, 1, memory_order_relaxed);
+    uint64_t rewinds = atomic_load_explicit(&a->rewinds, memory_order_relaxed);
+    atomic_store_explicit(&a->rewinds, rewinds + 1, memory_order_relaxed);
     if (a->mode & HFI_MODE_LOG) hfi_debug_log(a, HF_ARENA_OP_REWIND, mark->cursor, 0, 0);
     return HF_OK;
 }
@@ -137,6 +138,7 @@ uint64_t hf_arena_borrow(hf_arena *arena) {
     uint64_t depth = atomic_load_explicit(&a->depth, memory_order_relaxed);
     _Atomic uint64_t *count = depth < a->bottom ? &a->borrows_low : &level_at(a, depth)->borrows;
     atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&a->borrows, 1, memory_order_relaxed);
     hfi_lock_release(&a->lock);
     return depth;
 }
@@ -148,14 +150,12 @@ void hf_arena_give_back(hf_arena *arena, uint64_t ticket) {
     _Atomic uint64_t *count = ticket < a->bottom ? &a->borrows_low : &level_at(a, ticket)->borrows;
     /* SYNC(arena.borrows): the borrower's last look; pairs with borrows_from. */
     uint64_t was = atomic_fetch_sub_explicit(count, 1, memory_order_release);
+    atomic_fetch_sub_explicit(&a->borrows, 1, memory_order_release);
     hfi_lock_release(&a->lock);
     HF_EXPECT(was != 0, ticket);
 }
 
 uint64_t hf_arena_borrows(const hf_arena *arena) {
-    struct hfi_arena *a = hfi_arena_of(arena);
-    uint64_t sum = atomic_load_explicit(&a->borrows_low, memory_order_acquire);
-    for (unsigned i = 0; i < HFI_ARENA_LEVELS; i++)
-        sum += atomic_load_explicit(&a->levels[i].borrows, memory_order_acquire);
-    return sum;
+    /* SYNC(arena.borrows): pairs with hf_arena_give_back. */
+    return atomic_load_explicit(&hfi_arena_of(arena)->borrows, memory_order_acquire);
 }

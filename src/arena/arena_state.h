@@ -116,6 +116,7 @@ struct hfi_arena {
     _Atomic uint64_t depth;       /* open marks                                 */
     uint64_t bottom;              /* lowest of them in `levels`; guarded by: lock */
     _Atomic uint64_t borrows_low; /* below `bottom`; guarded by: lock           */
+    _Atomic uint64_t borrows;     /* all of them                                 */
     struct hfi_level levels[HFI_ARENA_LEVELS];
 
     uint64_t next_chunk;                                         /* guarded by: lock */
@@ -125,7 +126,7 @@ struct hfi_arena {
     _Atomic uint64_t blocks, requested, blocks_total, requested_total;
     _Atomic uint64_t total_done; /* bytes handed out that died               */
     _Atomic uint64_t peak;       /* most bytes in use                        */
-    _Atomic uint64_t resets, rewinds, failures, reports;
+    _Atomic uint64_t rewinds, failures, reports;
     _Atomic uint64_t refused_size, refused_left;
 
     struct hfi_region record_region; /* of records; guarded by: lock in locked arenas */
@@ -205,6 +206,8 @@ void hfi_debug_paint(struct hfi_arena *a, const struct hfi_record *record);
 size_t hfi_debug_verify(struct hfi_arena *a, size_t from, const char *found_by);
 void hfi_debug_log(struct hfi_arena *a, hf_arena_verb verb, uintptr_t address, size_t size,
                    size_t alignment);
+/* The calling thread has another id. */
+void hfi_debug_fork_child(void);
 /* A report about `record` (may be NULL) that is not emitted yet. */
 void hfi_debug_report(struct hfi_arena *a, hf_report *report, hf_report_kind kind,
                       const void *address, const char *found_by, const struct hfi_record *record);

@@ -118,7 +118,7 @@ hf_status hf_arena_figures_of(const hf_arena *arena, hf_arena_figures *out) {
         .blocks = load(&a->blocks),
         .blocks_total = load(&a->blocks_total),
         .chunks = sum.chunks,
-        .resets = load(&a->resets),
+        .resets = load(&a->generation),
         .rewinds = load(&a->rewinds),
         .failures = load(&a->failures),
     };
