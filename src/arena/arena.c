@@ -264,6 +264,7 @@ static hf_status create(void *buffer, size_t size, const hf_arena_options *given
         options.struct_size = sizeof options;
     }
     if (arena_out == NULL) return HF_E_INVALID;
+    hfi_hooks_need_server();
     hf_status status = hf_arena_options_check(&options, NULL, 0);
     return status != HF_OK ? status : arena_make(&options, buffer, size, arena_out);
 }

@@ -222,20 +222,25 @@ static inline void *allocate_short(struct hfi_arena *a, size_t size, size_t alig
     return (void *)start;
 }
 
-void *hf_arena_allocate(hf_arena *arena, size_t size, size_t alignment) {
-    struct hfi_arena *a = hfi_arena_of(arena);
-    /* The common case of the common arena, as short as a call allows; both words are 0 in others. */
-    if (__builtin_expect(alignment == 0 && size - 1 < arena->limit - arena->cursor, 1)) {
-        uintptr_t start = arena->cursor;
-        arena->cursor = start + hfi_bump_round(size);
-        return (void *)start;
-    }
+/* Apart from its caller, which then needs no stack frame. */
+static __attribute__((noinline)) void *allocate_other(struct hfi_arena *a, size_t size,
+                                                      size_t alignment) {
     if (size - 1 < HFI_BUMP_MAX && (alignment == 0 || alignment_good(alignment))) {
         void *block =
             allocate_short(a, size, alignment > HFI_BUMP_UNIT ? alignment : HFI_BUMP_UNIT);
         if (block != NULL) return block;
     }
     return allocate_long(a, size, alignment, false);
+}
+
+void *hf_arena_allocate(hf_arena *arena, size_t size, size_t alignment) {
+    /* The common case of the common arena, as short as a call allows; both words are 0 in others. */
+    if (__builtin_expect(alignment == 0 && size - 1 < arena->limit - arena->cursor, 1)) {
+        uintptr_t start = arena->cursor;
+        arena->cursor = start + hfi_bump_round(size);
+        return (void *)start;
+    }
+    return allocate_other(hfi_arena_of(arena), size, alignment);
 }
 
 void *hf_arena_allocate_zeroed(hf_arena *arena, size_t size, size_t alignment) {

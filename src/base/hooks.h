@@ -33,6 +33,9 @@ struct hfi_hook_services {
 };
 /* Once, at start; before it nobody wakes and every charge is granted. */
 void hfi_hooks_serve(const struct hfi_hook_services *services);
+/* Defined by whoever serves, and called by owners when one is made: the library has started then, and a
+ * program linked statically has the server in it. */
+void hfi_hooks_need_server(void);
 /* Runs every hook; returns the bytes they gave back. */
 uint64_t hfi_hooks_run(uint64_t now_ns, int force);
 

@@ -303,6 +303,10 @@ static const struct hfi_hook_services hook_services = {
     .discharge = external_discharge,
 };
 
+void hfi_hooks_need_server(void) {
+    (void)hfi_start();
+}
+
 void hfi_heap_soft_limit(hf_heap *heap) {
     if (hfi_likely(atomic_load_explicit(&heap->soft_crossed, memory_order_relaxed) == 0)) return;
     if (atomic_exchange(&heap->soft_crossed, 0) == 0) return;

@@ -18,7 +18,7 @@ struct piece {
     struct piece *next;
 };
 
-static hfi_lock meta_lock;
+static hfi_lock meta_lock = HFI_LOCK_INIT(HFI_RANK_META);
 static char *bump_at, *bump_end;         /* guarded by: meta_lock */
 static struct piece *exact[EXACT_LISTS]; /* guarded by: meta_lock */
 static struct piece *doubling[64];       /* guarded by: meta_lock */
@@ -26,7 +26,6 @@ static size_t bytes_mapped, bytes_used;  /* guarded by: meta_lock */
 static bool guard_mappings;
 
 void hfi_meta_start(bool guarded) {
-    hfi_lock_init(&meta_lock, HFI_RANK_META);
     guard_mappings = guarded;
 }
 

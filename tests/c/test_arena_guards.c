@@ -133,7 +133,8 @@ static void sin(int which) {
     if (which == SIN_DESTROY_BUFFER) {
         hf_arena *other = NULL;
         CHECK_EQ(hf_arena_create_on(buffer, sizeof buffer, NULL, &other), HF_OK);
-        sink = buffer[1000]; /* nobody's yet */
+        volatile size_t place = 1000;
+        sink = buffer[place]; /* nobody's yet */
         CHECK_EQ(hf_arena_destroy(other), HF_OK);
     }
     if (which == SIN_NONE) {
