@@ -18,9 +18,9 @@
 #include <holdfast/options.h>
 
 #include "arenas.h"
+#include "base/hooks.h"
 #include "domains.h"
 #include "frames.h"
-#include "base/hooks.h"
 #include "lines.h"
 #include "python_api.h"
 #include "trim.h"

@@ -1,7 +1,7 @@
 /* frames.c - the Python call stack of the calling thread. frames.h is the contract.
  * Invariants  words handed out are numbers of lines.c, never addresses.
  * Threads     no state but counters. In 3.11 the current thread state is one word for the process;
- *             a thread that does not run Python compares it with its own and answers 0.
+ *             a thread that does not hold the GIL compares it with its own, and walks its own.
  * Why         the public calls (PyThreadState_GetFrame) make objects, so they cannot run inside
  *             malloc; a direct walk costs less than half, besides.
  * Source      location table: Objects/locations.md of CPython; frame owners: pycore_frame.h. */
@@ -154,21 +154,40 @@ static const char *current_frame(const char *thread) {
     return pointer_at(frame, (size_t)layout->cframe_current);
 }
 
-/* The layout is believed once the thread state names the kernel thread that asks. */
-static bool prove(const char *thread) {
+static bool is_own(const char *thread) {
     unsigned long native;
     memcpy(&native, thread + layout->thread_native_id, sizeof native);
-    if (native != hfi_os_thread_id()) return false;
+    return native == hfi_os_thread_id();
+}
+
+/* The layout is believed once the thread state names the kernel thread that asks. */
+static bool prove(const char *thread) {
+    if (!is_own(thread)) return false;
     atomic_store_explicit(&proven, true, memory_order_relaxed);
     hfi_part_set(HFI_PART_FRAMES, true, "the layout was verified");
     return true;
 }
 
+/* The calling thread's. One that gave the GIL away to run native code is in the middle of that call:
+ * its frames stand still, and keep what they refer to, until it takes the GIL again. NULL if there is
+ * none, or it cannot be believed. */
+static const char *thread_state(void) {
+    bool believed = atomic_load_explicit(&proven, memory_order_relaxed);
+    if (hfi_python_thread_runs()) {
+        const char *thread = hfi_python.thread_current();
+        return believed || prove(thread) ? thread : NULL;
+    }
+    /* At the end of the interpreter thread states vanish while their threads go on. */
+    if (!believed || !hfi_python.is_initialized()) return NULL;
+    const char *thread = hfi_python.thread_own();
+    return thread != NULL && is_own(thread) ? thread : NULL;
+}
+
 static size_t capture(uintptr_t *frames, size_t capacity) {
     static const hfi_line_reader reader = {read_text, read_line};
-    if (!hfi_part_is_on(HFI_PART_FRAMES) || !hfi_python_thread_runs()) return 0;
-    const char *thread = hfi_python.thread_current();
-    if (!atomic_load_explicit(&proven, memory_order_relaxed) && !prove(thread)) return 0;
+    if (!hfi_part_is_on(HFI_PART_FRAMES)) return 0;
+    const char *thread = thread_state();
+    if (thread == NULL) return 0;
     size_t count = 0;
     const char *frame = current_frame(thread);
     for (int depth = 0; frame != NULL && count < capacity && depth < DEPTH_MOST; depth++) {

@@ -2,7 +2,8 @@
  * Invariants  records are append-only in chunks that never move; `count` is published after a
  *             record is complete. The index maps keys to numbers, half empty at most, and may be
  *             thrown away and made anew from the records.
- * Threads     `busy` is tried, never waited for: the caller may be anywhere inside malloc.
+ * Threads     `busy` is tried for a moment, never waited for: the caller may be anywhere inside
+ *             malloc.
  * Why         text is copied when a line is first seen, because nothing tells us when code dies. */
 #include "lines.h"
 
@@ -19,6 +20,7 @@
 #define TEXT_CHUNK    ((size_t)65536)
 #define TEXT_LONGEST  ((size_t)512) /* bytes kept of a file name or function name */
 #define INDEX_FIRST   2048u
+#define SPINS_MOST    2000u
 
 typedef struct record {
     hfi_line_key key;
@@ -117,8 +119,9 @@ static uint32_t add(const hfi_line_key *key, const hfi_line_reader *reader) {
 }
 
 uint32_t hfi_line_intern(const hfi_line_key *key, const hfi_line_reader *reader) {
-    /* SYNC(lines.busy): pairs with the release below. */
-    if (atomic_exchange_explicit(&busy, true, memory_order_acquire)) return 0;
+    /* SYNC(lines.busy): pairs with the release below. Held for a look-up, mostly. */
+    for (unsigned spins = 0; atomic_exchange_explicit(&busy, true, memory_order_acquire); spins++)
+        if (spins == SPINS_MOST) return 0;
     uint32_t number = 0;
     if (index_size != 0) {
         uint32_t at = hash_of(key) & (index_size - 1);

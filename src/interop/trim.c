@@ -21,8 +21,8 @@
 #include <holdfast/options.h>
 
 #include "arenas.h"
-#include "gil.h"
 #include "base/hooks.h"
+#include "gil.h"
 #include "os/os.h"
 #include "pymalloc.h"
 #include "python_api.h"

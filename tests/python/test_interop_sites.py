@@ -73,9 +73,11 @@ def lines(site: str) -> list[str]:
     return [line.strip() for line in site.strip().splitlines()]
 
 
-def test_stack_in_report_is_the_stack_of_the_program(python: Interpreter) -> None:
+@pytest.mark.parametrize("loader", ["PyDLL", "CDLL"])
+def test_stack_in_report_is_the_stack_of_the_program(python: Interpreter, loader: str) -> None:
+    """With CDLL the thread has given the GIL away when it allocates and frees."""
     program = python.folder / "program.py"
-    program.write_text(STACKS)
+    program.write_text(STACKS.replace("PyDLL", loader))
     result = python.run(program)
     assert result.status == 0, result.err
     written = json.loads(result.out)
@@ -88,6 +90,30 @@ def test_stack_in_report_is_the_stack_of_the_program(python: Interpreter) -> Non
         assert noticed == stack[-len(noticed) :]
         assert len(noticed) >= min(len(stack), 8)
     assert result.part("frames") == {"on": True, "reason": "the layout was verified"}
+
+
+BUSY_TO_THE_END = """
+import ctypes, sys, threading, zlib
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+libc.free.argtypes = [ctypes.c_void_p]
+def work():
+    while True:
+        libc.free(libc.malloc(3000))
+        zlib.decompress(zlib.compress(bytes(20000)))
+for _ in range(6):
+    threading.Thread(target=work, daemon=True).start()
+for i in range(300):
+    exec(compile("def gone():\\n  return zlib.compress(bytes(5000))\\ngone()", f"file{i}", "exec"))
+"""
+
+
+def test_threads_that_allocate_without_the_gil_at_the_end_of_the_interpreter(
+    python: Interpreter,
+) -> None:
+    for _ in range(5):
+        result = python.ok("-c", BUSY_TO_THE_END, HOLDFAST_SITES="all")
+        assert result.python["sites"]["captured"] > 0
 
 
 def test_call_sites_off_records_nothing(python: Interpreter) -> None:
