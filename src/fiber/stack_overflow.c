@@ -168,7 +168,7 @@ hf_status hf_stack_overflow_install(hf_stack_policy policy) {
 
 hf_status hf_stack_overflow_remove(void) {
     if (!hfi_stack_overflow_installed()) return HF_OK;
-    if (hfi_os_fault_remove() != 0) return errno == EBUSY ? HF_E_BUSY : HF_E_SYSTEM;
+    if (hfi_os_fault_remove(judge) != 0) return errno == EBUSY ? HF_E_BUSY : HF_E_SYSTEM;
     atomic_store_explicit(&installed, 0, memory_order_relaxed);
     return HF_OK;
 }

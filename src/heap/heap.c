@@ -17,6 +17,7 @@
 #include "base/options.h"
 #include "base/owners.h"
 #include "base/report.h"
+#include "fault.h"
 #include "heap_state.h"
 #include "hot.h"
 #include "large.h"
@@ -224,6 +225,7 @@ __attribute__((constructor)) static void libc_is_ready(void) {
     if (another_copy_serves()) return;
     (void)hfi_start();
     hfi_tcache_start();
+    if (hfi_default_heap.fill) hfi_fault_start();
     (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
     atomic_store(&libc_ready, 1);
 }
@@ -390,6 +392,7 @@ hf_status hf_heap_create(const hf_options *options, const char *name, int node,
         return HF_E_NO_MEMORY;
     }
     heap_show(heap);
+    if (heap->fill) hfi_fault_start();
     *heap_out = heap;
     return HF_OK;
 }

@@ -14,13 +14,15 @@
 
 #include <string.h>
 
+#include "fault.h"
 #include "heap_state.h"
 #include "reclaim.h"
 
-#define HUGE_LEAST ((size_t)4 << 20) /* from here on huge pages pay, as NumPy found */
-#define RECENT     64u               /* freed payloads remembered, to tell a double free */
-#define RESTING    64u               /* freed guarded blocks that fault, in debug        */
-#define REST_MOST  2u                /* of up to so many slices: address space is bounded */
+#define HUGE_LEAST  ((size_t)4 << 20) /* from here on huge pages pay, as NumPy found */
+#define RECENT      64u               /* freed payloads remembered, to tell a double free */
+#define RESTING     64u               /* freed guarded blocks that fault, in debug        */
+#define FAULT_EVERY 32u               /* guarded blocks between two looks at the SIGSEGV handler */
+#define REST_MOST   2u                /* of up to so many slices: address space is bounded */
 
 struct hfi_large_set {
     hfi_lock lock;
@@ -144,6 +146,15 @@ void *hfi_large_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t 
     large_publish(large);
     *extent_out = large->extent;
     return large->payload;
+}
+
+void hfi_large_sealed(const void *payload, uint64_t note, uint32_t site) {
+    struct hfi_large *large = (struct hfi_large *)hfi_pagemap_owner(payload);
+    if (large == NULL || large->owner.kind != HFI_OWNER_LARGE || !large->guarded) return;
+    large->note = note;
+    large->site = site;
+    /* A handler that the program installed meanwhile is asked after ours again. */
+    if (large->number % FAULT_EVERY == 1) hfi_fault_start();
 }
 
 /* Debug: the block faults from now on, and the one that rested longest serves again. */

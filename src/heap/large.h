@@ -19,6 +19,8 @@ struct hfi_large {
     char *payload;
     size_t extent; /* payload to trailer's end                          */
     uint64_t number;
+    uint64_t note; /* guarded: what the trailer says and the site, where no overflow reaches */
+    uint32_t site;
     struct hfi_large *next, *prev; /* list of live blocks                         */
 };
 
@@ -28,6 +30,8 @@ void hfi_large_destroy(hf_heap *heap);
 /* *extent_out: payload to trailer's end; *zero_out: reads as zero. */
 void *hfi_large_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t alignment,
                       size_t *extent_out, bool *zero_out, bool guarded);
+/* A guarded block was sealed with this note. */
+void hfi_large_sealed(const void *payload, uint64_t note, uint32_t site);
 void hfi_large_free(struct hfi_large *large);
 /* In place if the extent allows or the space behind is free, else by moving pages; new payload or
  * NULL if the caller must copy. */

@@ -154,6 +154,8 @@ void *hfi_alloc(hf_heap *heap, size_t size, size_t alignment, int domain, bool z
                         (site ? HFI_NOTE_SITE : 0);
         hfi_block_seal(block, extent, size, note);
         if (site) hfi_store64(hfi_block_limit(block, extent, note), number);
+        if (want.guarded || (heap->fill && extent > HFI_MIDDLE_MAX))
+            hfi_large_sealed(block, note, number);
     }
     /* After the seal: a walk meets a live block, not one in the making for as long as this takes. */
     if (zero && !reads_zero) memset(block, 0, size);

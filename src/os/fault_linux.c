@@ -15,11 +15,11 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
-enum { ALTSTACK_SIZE = 64 << 10, ALTSTACK_LEAST = 32 << 10 };
+enum { ALTSTACK_SIZE = 64 << 10, ALTSTACK_LEAST = 32 << 10, JUDGES_MAX = 4, NEST_MAX = 256 << 10 };
 
 static struct sigaction previous; /* written before `installed` */
-static _Atomic(hfi_os_fault_judge) judge_function;
-static __thread __attribute__((tls_model("initial-exec"))) bool in_handler;
+static _Atomic(hfi_os_fault_judge) judges[JUDGES_MAX];
+static __thread __attribute__((tls_model("initial-exec"))) const char *in_handler; /* its frame */
 static __thread __attribute__((tls_model("initial-exec"))) bool altstack_ready;
 static pthread_key_t altstack_key;
 static _Atomic int altstack_key_state; /* 0 not made, 1 being made, 2 made, -1 refused */
@@ -73,43 +73,89 @@ static void pass_on(int number, siginfo_t *info, void *context) {
 
 static void fault_handle(int number, siginfo_t *info, void *context) {
     int saved = errno;
-    /* The flag alone may be stale: the previous handler is free to jump out (siglongjmp). */
+    /* The mark alone may be stale: the previous handler is free to jump out (siglongjmp). Inside of it
+     * are frames on the alternate stack, or a signal sent from right below our own frame. */
     const ucontext_t *interrupted = context;
-    if (in_handler && (interrupted->uc_stack.ss_flags & SS_ONSTACK) != 0) {
+    const char *frame = __builtin_frame_address(0);
+    bool on_stack = (interrupted->uc_stack.ss_flags & SS_ONSTACK) != 0;
+    bool below = info->si_code <= 0 && frame < in_handler && in_handler - frame < NEST_MAX;
+    if (in_handler != NULL && (on_stack || below)) {
         /* The previous handler raised it again, or chains back to us: two of us would go on for ever. */
         pass_to_default(number, info->si_code <= 0);
         errno = saved;
         return;
     }
-    in_handler = true;
+    in_handler = frame;
     if (info->si_code > 0) {
         struct hfi_os_fault fault = {.address = info->si_addr,
                                      .stack_pointer = stack_pointer_of(context)};
-        /* SYNC(judge): pairs with the release in hfi_os_fault_install. */
-        hfi_os_fault_judge judge = atomic_load_explicit(&judge_function, memory_order_acquire);
-        if (judge != NULL) judge(&fault);
+        for (int i = 0; i < JUDGES_MAX; i++) {
+            /* SYNC(judge): pairs with the release in judge_add. */
+            hfi_os_fault_judge judge = atomic_load_explicit(&judges[i], memory_order_acquire);
+            if (judge != NULL) judge(&fault);
+        }
     }
     pass_on(number, info, context);
-    in_handler = false;
+    in_handler = NULL;
     errno = saved;
 }
 
+static bool is_mine(const struct sigaction *action) {
+    return (action->sa_flags & SA_SIGINFO) != 0 && action->sa_sigaction == fault_handle;
+}
+
+static bool judge_add(hfi_os_fault_judge judge) {
+    for (int i = 0; i < JUDGES_MAX; i++)
+        if (atomic_load_explicit(&judges[i], memory_order_relaxed) == judge) return true;
+    for (int i = 0; i < JUDGES_MAX; i++) {
+        hfi_os_fault_judge there = NULL;
+        /* SYNC(judge): pairs with the acquire in fault_handle. */
+        if (atomic_compare_exchange_strong_explicit(&judges[i], &there, judge, memory_order_release,
+                                                    memory_order_relaxed))
+            return true;
+    }
+    return false;
+}
+
+/* True if nobody is left. */
+static bool judge_drop(hfi_os_fault_judge judge) {
+    bool alone = true;
+    for (int i = 0; i < JUDGES_MAX; i++) {
+        hfi_os_fault_judge there = judge;
+        if (!atomic_compare_exchange_strong_explicit(&judges[i], &there, NULL, memory_order_relaxed,
+                                                     memory_order_relaxed))
+            alone &= there == NULL;
+    }
+    return alone;
+}
+
 int hfi_os_fault_install(hfi_os_fault_judge judge) {
+    static _Atomic uint32_t busy;
     struct sigaction now, mine = {.sa_sigaction = fault_handle,
                                   .sa_flags = SA_SIGINFO | SA_ONSTACK | (int)SA_RESTART};
     sigemptyset(&mine.sa_mask);
     if (sigaction(SIGSEGV, NULL, &now) != 0) return -1;
-    /* SYNC(judge): pairs with the acquire in fault_handle. */
-    atomic_store_explicit(&judge_function, judge, memory_order_release);
-    if ((now.sa_flags & SA_SIGINFO) != 0 && now.sa_sigaction == fault_handle) return 0;
+    if (!judge_add(judge)) {
+        errno = EBUSY;
+        return -1;
+    }
+    if (is_mine(&now)) return 0;
+    /* Another thread is at it: what it does is what we came for. */
+    if (atomic_exchange_explicit(&busy, 1, memory_order_acquire) != 0) return 0;
     previous = now;
-    return sigaction(SIGSEGV, &mine, NULL);
+    int status = sigaction(SIGSEGV, &mine, &now);
+    /* Somebody else's came in between the two calls: it is the one before ours. */
+    if (status == 0 && !is_mine(&now)) previous = now;
+    atomic_store_explicit(&busy, 0, memory_order_release);
+    return status;
 }
 
-int hfi_os_fault_remove(void) {
+int hfi_os_fault_remove(hfi_os_fault_judge judge) {
     struct sigaction now;
+    if (!judge_drop(judge)) return 0; /* others still want to know */
     if (sigaction(SIGSEGV, NULL, &now) != 0) return -1;
-    if ((now.sa_flags & SA_SIGINFO) == 0 || now.sa_sigaction != fault_handle) {
+    if (!is_mine(&now)) {
+        (void)judge_add(judge);
         errno = EBUSY;
         return -1;
     }

@@ -79,16 +79,16 @@ void hfi_os_futex_wake(_Atomic uint32_t *word, int count);
 /* A barrier on every running thread of the process; false if the kernel has none. */
 bool hfi_os_barrier_all_threads(void);
 
-/* Faults: SIGSEGV on an alternate stack. `judge` is told of every access that faulted (not of signals
- * that were sent) and may end the process; then the disposition from before gets the signal as if
- * nobody had been in between. 0, or -1 with errno; remove: EBUSY if another handler is in front. */
+/* Faults: SIGSEGV on an alternate stack. Each `judge` is told of every access that faulted (not of
+ * signals that were sent) and may end the process; then the disposition from before gets the signal
+ * as if nobody had been in between. 0, or -1 with errno; remove: EBUSY if another handler is in front. */
 struct hfi_os_fault {
     void *address;           /* that was accessed       */
     uintptr_t stack_pointer; /* of the code that did it */
 };
 typedef void (*hfi_os_fault_judge)(const struct hfi_os_fault *fault);
 int hfi_os_fault_install(hfi_os_fault_judge judge);
-int hfi_os_fault_remove(void);
+int hfi_os_fault_remove(hfi_os_fault_judge judge);
 /* An alternate signal stack for the calling thread, unless it has one of 32 KiB or more. */
 int hfi_os_altstack_prepare(void);
 

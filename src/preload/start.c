@@ -7,7 +7,8 @@
  *              HOLDFAST_NO_CHILDREN=1  the library takes itself out of LD_PRELOAD, so that programs
  *                                   started from here run without it; forks keep it
  * Invariants  the constructor allocates nothing, writes nothing and opens nothing; exit status,
- *             standard streams and signal handlers of the program are left as they are.
+ *             standard streams and signal handlers of the program are left as they are; where
+ *             there are guards (hardened, debug) a SIGSEGV handler names them and passes on.
  * Threads     the constructor runs before main; the fork handler in a child with one thread.
  * Talks to    base, os, interop.   Called by the loader. */
 #include <dlfcn.h>
