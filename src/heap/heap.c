@@ -50,6 +50,8 @@ static bool heap_init(hf_heap *heap) {
     heap->all_sites = heap->options.sites == HF_SITES_ALL;
     if (heap->options.profile == HF_PROFILE_DEBUG && heap->options.guard_every == 0)
         heap->options.guard_every = 1000;
+    heap->keeps = heap->is_default && !heap->all_sites && !heap->options.zero_on_free &&
+                  heap->options.guard_every == 0 && heap->options.limit_block == 0;
     atomic_store(&heap->limit_hard, heap->options.limit);
     atomic_store(&heap->limit_soft, heap->options.limit_soft);
     hfi_lock_init(&heap->caches_lock, HFI_RANK_CACHES);

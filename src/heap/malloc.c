@@ -17,6 +17,7 @@
 #include "heap_state.h"
 #include "large.h"
 #include "middle.h"
+#include "middle_keep.h"
 #include "pool.h"
 #include "reclaim.h"
 #include "sites.h"
@@ -126,9 +127,23 @@ static bool guard_due(hf_heap *heap, struct hfi_tcache *tc) {
     return every != 0 && tc != NULL && hfi_rng_below(&tc->rng, (uint32_t)every) == 0;
 }
 
+/* A middle block of about this size that was freed a moment ago; NULL if the general way is wanted. */
+static void *middle_reuse(hf_heap *heap, struct hfi_tcache *tc, size_t size, int domain) {
+    if (tc == NULL || tc->kept_in == NULL || size > HFI_MIDDLE_KEPT_UNITS * HFI_MIDDLE_UNIT ||
+        (tc->sample_left < 0 && heap->trailer))
+        return NULL;
+    void *block = hfi_middle_reuse(tc->kept_in, size, domain);
+    if (block != NULL) hfi_own_add(tc->middle_allocs, 1);
+    return block;
+}
+
 void *hfi_alloc(hf_heap *heap, size_t size, size_t alignment, int domain, bool zero) {
     if (hfi_unlikely(heap->is_default) && !hfi_start()) return NULL;
     struct hfi_tcache *tc = cache_of(heap);
+    if (size > HFI_SMALL_MAX && alignment <= 16) {
+        void *kept = middle_reuse(heap, tc, size, domain);
+        if (kept != NULL) return zero ? memset(kept, 0, size) : kept;
+    }
     uint64_t limit_block = heap->options.limit_block;
     if (size > PTRDIFF_MAX - HFI_PAGE || alignment > (size_t)1 << 40 ||
         (limit_block != 0 && size > limit_block))
@@ -269,10 +284,28 @@ static void small_give(hf_heap *heap, char *block, const struct hfi_live *live) 
     hfi_tcache_push(tc, live->class_index, block);
 }
 
+/* A middle block as most are, of a heap as most are, goes back without a second look. */
+static bool middle_keep(hf_heap *only, char *block, int domain, size_t expected_size) {
+    struct hfi_middle_pool *pool = (struct hfi_middle_pool *)hfi_pagemap_owner(block);
+    if (pool == NULL || pool->owner.kind != HFI_OWNER_MIDDLE) return false;
+    hf_heap *heap = pool->heap;
+    if (!heap->keeps || (only != NULL && heap != only)) return false;
+    int saved = errno;
+    bool kept = hfi_middle_keep(pool, block, domain, expected_size);
+    struct hfi_tcache *tc = kept ? cache_of(heap) : NULL;
+    if (tc != NULL) {
+        tc->kept_in = pool;
+        hfi_own_add(tc->middle_frees, 1);
+    } else if (kept)
+        atomic_fetch_add_explicit(&heap->gone_middle_frees, 1, memory_order_relaxed);
+    errno = saved;
+    return kept;
+}
+
 void hfi_free(hf_heap *only, void *pointer, int domain, size_t expected_size) {
     char *block = pointer;
     struct hfi_live live;
-    if (block == NULL) return;
+    if (block == NULL || middle_keep(only, block, domain, expected_size)) return;
     int saved = errno;
     if (hfi_unlikely(!hfi_resolve(block, &live))) {
         hfi_diagnose(only, block, domain, "free");

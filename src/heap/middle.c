@@ -11,7 +11,9 @@
 #include <string.h>
 
 #include "heap_state.h"
+#include "middle_keep.h"
 #include "middle_stamp.h"
+#include "middle_units.h"
 #include "reclaim.h"
 
 #define POOLS_MAX         4096u
@@ -45,42 +47,14 @@ static uint32_t words_of(uint32_t units) {
     return (units + 63) / 64;
 }
 
-static bool bit_get(const uint64_t *map, uint32_t at) {
-    return (map[at / 64] >> (at % 64)) & 1;
-}
-
-static void bit_put(uint64_t *map, uint32_t at, bool value) {
-    uint64_t bit = UINT64_C(1) << (at % 64);
-    map[at / 64] = value ? map[at / 64] | bit : map[at / 64] & ~bit;
-}
-
-static size_t lead_of(const struct hfi_middle_pool *pool, uint32_t start) {
-    return bit_get(pool->shifted, start) ? HFI_MIDDLE_UNIT : HFI_MIDDLE_HEADER;
-}
-
-static char *payload_of(const struct hfi_middle_pool *pool, uint32_t start) {
-    return pool->base + start * HFI_MIDDLE_UNIT + lead_of(pool, start);
-}
-
-static size_t extent_of(const struct hfi_middle_pool *pool, uint32_t start) {
-    return pool->fit.length[start] * HFI_MIDDLE_UNIT - lead_of(pool, start);
-}
-
-/* Both words of a header depend on where it is, so a copied one is not taken for the real one. */
-static void header_write(char *payload) {
-    uint64_t word = ((uintptr_t)payload ^ hfi_block_secret) * HFI_BLOCK_INVERSE;
-    hfi_store64(payload - 16, word);
-    hfi_store64(payload - 8, ~word);
-}
-
 bool hfi_middle_header_whole(const char *payload) {
-    uint64_t word = ((uintptr_t)payload ^ hfi_block_secret) * HFI_BLOCK_INVERSE;
+    uint64_t word = hfi_middle_header_word(payload);
     return hfi_load64(payload - 16) == word && hfi_load64(payload - 8) == ~word;
 }
 
 void hfi_middle_header_damage(const char *payload, ptrdiff_t *offset_out, size_t *length_out,
                               uint64_t *expected_out, uint64_t *found_out) {
-    uint64_t word = ((uintptr_t)payload ^ hfi_block_secret) * HFI_BLOCK_INVERSE;
+    uint64_t word = hfi_middle_header_word(payload);
     uint64_t expected[2] = {word, ~word}, found[2];
     memcpy(found, payload - 16, sizeof found);
     const unsigned char *a = (const unsigned char *)expected, *b = (const unsigned char *)found;
@@ -96,11 +70,6 @@ void hfi_middle_header_damage(const char *payload, ptrdiff_t *offset_out, size_t
 }
 
 /* --- pools come and go ---------------------------------------------------------------------- */
-
-/* After every change of `fit`: what those who have no lock go by. */
-static void room_note(struct hfi_middle_pool *pool) HF_REQUIRES(pool->lock) {
-    hfi_poke(pool->room, pool->fit.largest);
-}
 
 /* Gives a new or dormant pool its memory. */
 static bool pool_wake(struct hfi_middle_pool *pool, size_t slices, unsigned home)
@@ -121,7 +90,7 @@ static bool pool_wake(struct hfi_middle_pool *pool, size_t slices, unsigned home
     hfi_fit_init(&pool->fit, units, (enum hfi_fit_order)heap->options.fit, meta);
     pool->fit.splits = splits;
     pool->fit.coalesces = coalesces;
-    room_note(pool);
+    hfi_middle_room_note(pool);
     pool->aged = (uint64_t *)(meta + tables);
     pool->purged = pool->aged + words_of(units);
     pool->shifted = pool->purged + words_of(units);
@@ -130,7 +99,8 @@ static bool pool_wake(struct hfi_middle_pool *pool, size_t slices, unsigned home
     hfi_poke(pool->base, base);
     pool->slices = slices;
     pool->live = 0;
-    bit_put(pool->purged, 0, zero);
+    pool->kept_count = pool->kept_units = 0;
+    hfi_unit_put(pool->purged, 0, zero);
     hfi_pagemap_set(base, slices, &pool->owner, 0);
     return true;
 }
@@ -138,14 +108,15 @@ static bool pool_wake(struct hfi_middle_pool *pool, size_t slices, unsigned home
 static size_t pool_sleep(struct hfi_middle_pool *pool) HF_REQUIRES(pool->lock) {
     size_t bytes = pool->slices * HFI_SLICE;
     hfi_pagemap_set(pool->base, pool->slices, NULL, 0);
-    hfi_segment_give(pool->base, pool->slices, !bit_get(pool->purged, 0));
+    hfi_segment_give(pool->base, pool->slices, !hfi_unit_get(pool->purged, 0));
     hfi_meta_free(pool->fit.length, pool->meta_size);
     hfi_heap_discharge(pool->heap, bytes);
     uint64_t splits = pool->fit.splits, coalesces = pool->fit.coalesces;
     pool->fit = (struct hfi_fit){.splits = splits, .coalesces = coalesces};
-    room_note(pool);
+    hfi_middle_room_note(pool);
     hfi_poke(pool->base, NULL);
     pool->slices = 0;
+    pool->kept_count = pool->kept_units = 0;
     return bytes;
 }
 
@@ -201,7 +172,7 @@ static void *pool_take(struct hfi_middle_pool *pool, const struct want *want, si
                        bool *written_out) HF_REQUIRES(pool->lock) {
     if (pool->base == NULL || pool->quarantined) return NULL;
     uint32_t start = hfi_fit_take(&pool->fit, want->units, want->align, want->offset);
-    room_note(pool);
+    hfi_middle_room_note(pool);
     if (start == HFI_FIT_NONE) return NULL;
     uint32_t after = start + want->units;
     /* Somebody wrote to a block after its free: not this caller's to have. */
@@ -210,16 +181,33 @@ static void *pool_take(struct hfi_middle_pool *pool, const struct want *want, si
         *written_out = true;
         return NULL;
     }
-    bit_put(pool->shifted, start, want->shifted);
+    hfi_unit_put(pool->shifted, start, want->shifted);
     if (hfi_fit_is_free(&pool->fit, after)) {
-        bit_put(pool->aged, after, false);
-        bit_put(pool->purged, after, false);
+        hfi_unit_put(pool->aged, after, false);
+        hfi_unit_put(pool->purged, after, false);
     }
     pool->live++;
-    char *payload = payload_of(pool, start);
-    *extent_out = extent_of(pool, start);
-    header_write(payload);
+    char *payload = hfi_middle_payload(pool, start);
+    *extent_out = hfi_middle_extent(pool, start);
+    hfi_middle_header_write(payload);
     return payload;
+}
+
+void hfi_middle_note_warm(hf_heap *heap, ptrdiff_t bytes) {
+    atomic_fetch_add_explicit(&heap->middle->warm, (size_t)bytes, memory_order_relaxed);
+}
+
+/* Before more is mapped, what is kept makes room. True if there was any. */
+static bool drop_kept(hf_heap *heap) {
+    struct hfi_middle_pool *pool;
+    bool any = false;
+    for (unsigned i = 0; (pool = hfi_middle_pool_at(heap, i)) != NULL; i++) {
+        hfi_lock_acquire(&pool->lock);
+        any |= pool->kept_count != 0;
+        hfi_kept_drop(pool, HFI_MIDDLE_KEPT);
+        hfi_lock_release(&pool->lock);
+    }
+    return any;
 }
 
 void *hfi_middle_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t alignment,
@@ -237,7 +225,7 @@ void *hfi_middle_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t
     }
     unsigned home = tc != NULL ? tc->home : 0;
     unsigned first = tc != NULL ? tc->middle_home % middle->spread : 0;
-    for (unsigned attempt = 0; attempt < 3; attempt++) {
+    for (unsigned attempt = 0; attempt < 4; attempt++) {
         uint32_t count = atomic_load_explicit(&middle->count, memory_order_acquire);
         struct hfi_middle_pool *busy = NULL;
         for (uint32_t i = 0; i < count; i++) {
@@ -264,20 +252,15 @@ void *hfi_middle_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t
             if (payload != NULL) return payload;
             if (written) (void)hfi_report_middle_written(busy, "malloc");
         }
+        if (attempt == 0 && drop_kept(heap)) continue;
         if (pool_make(heap, want.units + want.align, home) == NULL) return NULL;
     }
     return NULL;
 }
 
-static uint32_t unit_of(const struct hfi_middle_pool *pool, const void *address) {
-    return (uint32_t)((size_t)((const char *)address - pool->base) / HFI_MIDDLE_UNIT);
-}
-
 /* The start of the block whose payload this is; the caller verified that it is one. */
 static uint32_t start_of(const struct hfi_middle_pool *pool, const void *payload) {
-    bool used;
-    return hfi_fit_find(&pool->fit, unit_of(pool, (const char *)payload - HFI_MIDDLE_HEADER),
-                        &used);
+    return hfi_middle_unit(pool, (const char *)payload - HFI_MIDDLE_HEADER);
 }
 
 void hfi_middle_free(struct hfi_middle_pool *pool, void *payload) {
@@ -285,13 +268,13 @@ void hfi_middle_free(struct hfi_middle_pool *pool, void *payload) {
     hfi_lock_acquire(&pool->lock);
     if (!pool->quarantined) {
         uint32_t start = start_of(pool, payload);
-        extent = extent_of(pool, start);
+        extent = hfi_middle_extent(pool, start);
         if (pool->heap->trailer)
-            hfi_stamp_put(pool, start, pool->fit.length[start], bit_get(pool->shifted, start));
+            hfi_stamp_put(pool, start, pool->fit.length[start], hfi_unit_get(pool->shifted, start));
         start = hfi_fit_give(&pool->fit, start);
-        room_note(pool);
-        bit_put(pool->aged, start, false);
-        bit_put(pool->purged, start, false);
+        hfi_middle_room_note(pool);
+        hfi_unit_put(pool->aged, start, false);
+        hfi_unit_put(pool->purged, start, false);
         pool->live--;
     }
     hfi_lock_release(&pool->lock);
@@ -306,10 +289,10 @@ enum hfi_middle_where hfi_middle_find(struct hfi_middle_pool *pool, const void *
     hfi_lock_acquire(&pool->lock);
     if (pool->base != NULL && (const char *)address >= pool->base &&
         (size_t)((const char *)address - pool->base) < pool->slices * HFI_SLICE) {
-        uint32_t start = hfi_fit_find(&pool->fit, unit_of(pool, address), &used);
-        if (used) {
-            *payload_out = payload_of(pool, start);
-            *extent_out = extent_of(pool, start);
+        uint32_t start = hfi_fit_find(&pool->fit, hfi_middle_unit(pool, address), &used);
+        if (used && !hfi_kept_has(pool, start)) {
+            *payload_out = hfi_middle_payload(pool, start);
+            *extent_out = hfi_middle_extent(pool, start);
             where = *payload_out != address                  ? HFI_MIDDLE_INSIDE
                     : !hfi_middle_header_whole(*payload_out) ? HFI_MIDDLE_DAMAGED
                                                              : HFI_MIDDLE_START;
@@ -323,18 +306,21 @@ size_t hfi_middle_resize(struct hfi_middle_pool *pool, void *payload, size_t siz
     size_t extent = 0;
     hfi_lock_acquire(&pool->lock);
     uint32_t start = start_of(pool, payload);
-    size_t lead = lead_of(pool, start);
+    size_t lead = hfi_middle_lead(pool, start);
     uint32_t units = (uint32_t)((lead + size + HFI_MIDDLE_UNIT - 1) / HFI_MIDDLE_UNIT);
     uint32_t old_end = start + pool->fit.length[start];
+    /* What lies behind may be kept: then it makes room. */
+    if (units > pool->fit.length[start] && hfi_kept_has(pool, old_end))
+        hfi_kept_drop(pool, HFI_MIDDLE_KEPT);
     bool clean = pool->quarantined || hfi_stamp_take(pool, old_end, start + units) == HFI_FIT_NONE;
     if (!pool->quarantined && clean && hfi_fit_resize(&pool->fit, start, units)) {
         uint32_t after = start + units;
         if (hfi_fit_is_free(&pool->fit, after)) {
-            bit_put(pool->aged, after, false);
-            bit_put(pool->purged, after, false);
+            hfi_unit_put(pool->aged, after, false);
+            hfi_unit_put(pool->purged, after, false);
         }
-        extent = extent_of(pool, start);
-        room_note(pool);
+        extent = hfi_middle_extent(pool, start);
+        hfi_middle_room_note(pool);
     }
     hfi_lock_release(&pool->lock);
     return extent;
@@ -343,7 +329,7 @@ size_t hfi_middle_resize(struct hfi_middle_pool *pool, void *payload, size_t siz
 bool hfi_middle_was(struct hfi_middle_pool *pool, const void *payload, size_t *extent_out) {
     hfi_lock_acquire(&pool->lock);
     bool was = hfi_stamp_is(pool, payload);
-    *extent_out = was ? hfi_stamp_extent(pool, unit_of(pool, payload)) : 0;
+    *extent_out = was ? hfi_stamp_extent(pool, hfi_middle_unit(pool, payload)) : 0;
     hfi_lock_release(&pool->lock);
     return was;
 }
@@ -367,7 +353,7 @@ void hfi_middle_quarantine(struct hfi_middle_pool *pool) {
     hfi_lock_acquire(&pool->lock);
     pool->quarantined = true;
     pool->fit.largest = 0;
-    room_note(pool);
+    hfi_middle_room_note(pool);
     hfi_lock_release(&pool->lock);
 }
 
@@ -395,10 +381,11 @@ static size_t pool_reclaim(struct hfi_middle_pool *pool, bool force, bool *more_
     uint32_t at = 0, length;
     bool used;
     if (pool->base == NULL || pool->quarantined) return 0;
+    *more_out |= hfi_kept_tick(pool, force);
     for (; hfi_fit_next(&pool->fit, at, &length, &used); at += length) {
-        if (used || bit_get(pool->purged, at)) continue;
-        if (!force && !bit_get(pool->aged, at)) {
-            bit_put(pool->aged, at, true);
+        if (used || hfi_unit_get(pool->purged, at)) continue;
+        if (!force && !hfi_unit_get(pool->aged, at)) {
+            hfi_unit_put(pool->aged, at, true);
             *more_out = true;
             continue;
         }
@@ -408,9 +395,9 @@ static size_t pool_reclaim(struct hfi_middle_pool *pool, bool force, bool *more_
             continue;
         }
         given += purged;
-        bit_put(pool->purged, at, true);
+        hfi_unit_put(pool->purged, at, true);
     }
-    if (pool->live == 0 && bit_get(pool->purged, 0)) (void)pool_sleep(pool);
+    if (pool->live == 0 && hfi_unit_get(pool->purged, 0)) (void)pool_sleep(pool);
     return given;
 }
 
@@ -446,11 +433,13 @@ bool hfi_middle_view(struct hfi_middle_pool *pool, uint32_t *at, hf_view_block *
     *note_out = HFI_NOTE_MAX + 1;
     *damaged_out = false;
     if (used) {
-        char *payload = payload_of(pool, *at);
-        *extent_out = extent_of(pool, *at);
+        char *payload = hfi_middle_payload(pool, *at);
+        *extent_out = hfi_middle_extent(pool, *at);
         block_out->address = payload;
         block_out->size = *extent_out;
-        if (pool->heap->trailer) {
+        if (hfi_kept_has(pool, *at)) {
+            block_out->state = HF_BLOCK_CACHED;
+        } else if (pool->heap->trailer) {
             *note_out = hfi_block_peek_note(payload, *extent_out);
             bool freed = hfi_block_peek_note_freed(payload, *extent_out) <= HFI_NOTE_MAX;
             /* Between its mark and its give, a block that another thread frees looks freed. */
@@ -468,7 +457,8 @@ bool hfi_middle_view(struct hfi_middle_pool *pool, uint32_t *at, hf_view_block *
 }
 
 size_t hfi_middle_warm(hf_heap *heap) {
-    return atomic_load_explicit(&heap->middle->warm, memory_order_relaxed);
+    size_t warm = atomic_load_explicit(&heap->middle->warm, memory_order_relaxed);
+    return warm <= PTRDIFF_MAX ? warm : 0; /* reset between a block's keeping and its reuse */
 }
 
 void hfi_middle_sum(hf_heap *heap, struct hfi_middle_figures *out) {
@@ -483,10 +473,12 @@ void hfi_middle_sum(hf_heap *heap, struct hfi_middle_figures *out) {
         out->mapped += bytes;
         out->pools += pool->base != NULL;
         out->quarantined_pools += pool->quarantined;
-        out->live_blocks += pool->live;
+        size_t kept = pool->kept_units * HFI_MIDDLE_UNIT;
+        out->live_blocks += pool->live - pool->kept_count;
+        out->kept_bytes += kept;
         size_t live_bytes = bytes - pool->fit.free_units * HFI_MIDDLE_UNIT;
         if (pool->base == NULL) live_bytes = 0;
-        out->live_bytes += live_bytes;
+        out->live_bytes += live_bytes - kept;
         if (pool->quarantined) out->quarantined_bytes += bytes - live_bytes;
         out->lock_waits += pool->lock.waits;
         out->lock_wait_ns += pool->lock.wait_ns;
@@ -509,7 +501,7 @@ void hfi_middle_destroy(hf_heap *heap) {
     for (unsigned i = 0; (pool = hfi_middle_pool_at(heap, i)) != NULL; i++) {
         hfi_lock_acquire(&pool->lock);
         bool awake = pool->base != NULL;
-        if (awake) bit_put(pool->purged, 0, false);
+        if (awake) hfi_unit_put(pool->purged, 0, false);
         if (awake) (void)pool_sleep(pool);
         hfi_lock_release(&pool->lock);
         hfi_meta_free(pool, sizeof *pool);

@@ -16,6 +16,13 @@
 #define HFI_MIDDLE_HEADER ((size_t)16)
 #define HFI_MIDDLE_UNIT   ((size_t)1024)
 
+#define HFI_MIDDLE_KEPT       8u
+#define HFI_MIDDLE_KEPT_UNITS 256u /* kept in one pool, all together */
+struct hfi_middle_kept {
+    uint16_t start, units;
+    bool aged; /* seen by the last tick */
+};
+
 struct hfi_middle_pool {
     struct hfi_owner owner; /* kind = HFI_OWNER_MIDDLE                           */
     bool quarantined;       /* guarded by: lock                                  */
@@ -31,7 +38,9 @@ struct hfi_middle_pool {
     uint64_t *purged;  /* free blocks without memory                        */
     uint64_t *shifted; /* of used and stamped blocks: payload a unit after the start */
     uint64_t *stamped; /* units where a freed block began: middle_stamp.h   */
-    uint64_t live;     /* blocks                                            */
+    uint64_t live;     /* blocks, kept ones among them                      */
+    struct hfi_middle_kept kept[HFI_MIDDLE_KEPT]; /* oldest first: middle_keep.h */
+    uint32_t kept_count, kept_units;              /* guarded by: lock */
 };
 
 struct hfi_middle *hfi_middle_make(hf_heap *heap);
@@ -68,13 +77,15 @@ bool hfi_middle_written(struct hfi_middle_pool *pool, struct hfi_middle_written 
 /* Grows or shrinks in place; new extent, or 0 if it must move. */
 size_t hfi_middle_resize(struct hfi_middle_pool *pool, void *payload, size_t size);
 void hfi_middle_quarantine(struct hfi_middle_pool *pool);
+/* Counts bytes that became free, or are no longer. */
+void hfi_middle_note_warm(hf_heap *heap, ptrdiff_t bytes);
 /* Bytes freed since the last forced reclaim, at most what is free: may be in memory. */
 size_t hfi_middle_warm(hf_heap *heap);
 size_t hfi_middle_reclaim(hf_heap *heap, bool force, bool *more_out);
 
 struct hfi_middle_figures {
-    uint64_t pools, quarantined_pools, live_blocks, mapped, live_bytes, quarantined_bytes,
-        meta_bytes;
+    uint64_t pools, quarantined_pools, live_blocks, mapped, live_bytes, kept_bytes,
+        quarantined_bytes, meta_bytes;
     uint64_t splits, coalesces, lock_waits, lock_wait_ns;
 };
 void hfi_middle_sum(hf_heap *heap, struct hfi_middle_figures *out);

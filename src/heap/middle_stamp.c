@@ -1,17 +1,10 @@
 /* middle_stamp.c - see middle_stamp.h. */
 #include "middle_stamp.h"
 
+#include "middle_units.h"
+
 #define CODE_WORDS   2u /* length and complement */
 #define EXTENT_LIMIT (HFI_MIDDLE_MAX + HFI_SLICE)
-
-static bool bit_get(const uint64_t *map, uint32_t at) {
-    return (map[at / 64] >> (at % 64)) & 1;
-}
-
-static void bit_put(uint64_t *map, uint32_t at, bool value) {
-    uint64_t bit = UINT64_C(1) << (at % 64);
-    map[at / 64] = value ? map[at / 64] | bit : map[at / 64] & ~bit;
-}
 
 static char *unit_at(const struct hfi_middle_pool *pool, uint32_t unit) {
     return pool->base + (size_t)unit * HFI_MIDDLE_UNIT;
@@ -55,8 +48,8 @@ void hfi_stamp_put(struct hfi_middle_pool *pool, uint32_t start, uint32_t units,
     hfi_store64(at, code);
     hfi_store64(at + 8, ~code);
     hfi_block_fill(at + 8 * CODE_WORDS, words);
-    bit_put(pool->stamped, unit, true);
-    bit_put(pool->shifted, unit, shifted);
+    hfi_unit_put(pool->stamped, unit, true);
+    hfi_unit_put(pool->shifted, unit, shifted);
 }
 
 static bool stamp_whole(const struct hfi_middle_pool *pool, uint32_t unit) {
@@ -72,7 +65,7 @@ uint32_t hfi_stamp_take(struct hfi_middle_pool *pool, uint32_t from, uint32_t to
     uint32_t unit = from;
     while ((unit = next_stamp(pool, unit, to)) != HFI_FIT_NONE) {
         if (!stamp_whole(pool, unit)) return unit;
-        bit_put(pool->stamped, unit++, false);
+        hfi_unit_put(pool->stamped, unit++, false);
     }
     return HFI_FIT_NONE;
 }
@@ -87,14 +80,14 @@ uint32_t hfi_stamp_broken(const struct hfi_middle_pool *pool, uint32_t from) {
 }
 
 char *hfi_stamp_payload(const struct hfi_middle_pool *pool, uint32_t unit) {
-    return unit_at(pool, unit) + (bit_get(pool->shifted, unit) ? 0 : HFI_MIDDLE_HEADER);
+    return unit_at(pool, unit) + (hfi_unit_get(pool->shifted, unit) ? 0 : HFI_MIDDLE_HEADER);
 }
 
 bool hfi_stamp_is(const struct hfi_middle_pool *pool, const void *payload) {
     if (pool->base == NULL || (const char *)payload < pool->base) return false;
     size_t offset = (size_t)((const char *)payload - pool->base);
     uint32_t unit = (uint32_t)(offset / HFI_MIDDLE_UNIT);
-    return unit < pool->fit.units && bit_get(pool->stamped, unit) &&
+    return unit < pool->fit.units && hfi_unit_get(pool->stamped, unit) &&
            hfi_stamp_payload(pool, unit) == payload;
 }
 

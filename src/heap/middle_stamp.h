@@ -5,7 +5,7 @@
  * Free blocks melt together and are cut anew, so a stamp stands where a freed block began, whatever
  * became of its borders; it is verified and taken off when its unit is handed out or its page given
  * back. The length leads to the trailer the block had, and so to who allocated and who freed it.
- * Invariants  a stamped unit lies in a free block, its page was not given back since.
+ * Invariants  a stamped unit lies in a free or kept block, its page was not given back since.
  * Talks to    block.h.   Called by middle.c, diagnose.c, walk.c.
  * Threads     the caller holds pool->lock.
  * Fails with  false, or the unit, where a stamp was written over. */

@@ -140,7 +140,9 @@ static void sum_tiers(hf_heap *heap, const struct hfi_live_sum *live, hf_stats *
         live->large_bytes < large.live_bytes ? live->large_bytes : large.live_bytes;
     stats->bytes_in_use += middle_size + large_size;
     stats->bytes_slack += middle.live_bytes - middle_size + large.live_bytes - large_size;
-    stats->bytes_free += middle.mapped - middle.live_bytes - middle.quarantined_bytes;
+    stats->bytes_cached += middle.kept_bytes;
+    stats->bytes_free +=
+        middle.mapped - middle.live_bytes - middle.kept_bytes - middle.quarantined_bytes;
     stats->bytes_quarantined += middle.quarantined_bytes + large.quarantined_bytes;
     stats->blocks_in_use += middle.live_blocks + large.live_blocks;
     stats->splits = middle.splits;

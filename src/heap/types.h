@@ -90,13 +90,14 @@ struct hfi_tcache {
     struct hfi_delay *delay; /* one per class; NULL unless the heap delays reuse */
     uint64_t delay_bits;     /* random, for places in the delay                      */
     uint64_t rng;
-    size_t limit_bytes;        /* sum over classes of magazine limit * block size  */
-    int64_t sample_left;       /* bytes until the next sampled site                */
-    uint64_t slack_mask[16];   /* bytes of the pattern that so much slack shows    */
-    unsigned home;             /* shard of the segment layer                       */
-    unsigned middle_home;      /* middle pool tried first                          */
-    _Atomic uint32_t sweeping; /* 1: the idle sweep has withdrawn the magazines    */
-    uint64_t idle_switches;    /* idle sweep: see tcache_idle.c                    */
+    size_t limit_bytes;              /* sum over classes of magazine limit * block size  */
+    int64_t sample_left;             /* bytes until the next sampled site                */
+    uint64_t slack_mask[16];         /* bytes of the pattern that so much slack shows    */
+    unsigned home;                   /* shard of the segment layer                       */
+    unsigned middle_home;            /* middle pool tried first                          */
+    struct hfi_middle_pool *kept_in; /* where a middle block of this thread was kept last */
+    _Atomic uint32_t sweeping;       /* 1: the idle sweep has withdrawn the magazines    */
+    uint64_t idle_switches;          /* idle sweep: see tcache_idle.c                    */
     uint64_t idle_since_allocs;
     struct hfi_magazine *withdrawn; /* idle sweep: copies of the magazines            */
     uint32_t busy;                  /* own; in a slow path, so many deep              */
@@ -148,7 +149,10 @@ struct hf_heap {
     bool trailer; /* every profile but fast                         */
     bool fill;    /* hardened, debug: whole blocks are filled       */
     bool all_sites;
-    int node; /* -1: of the asking thread                       */
+    bool
+        keeps; /* the default heap, with no option that looks at each block: freed middle blocks are
+                   kept a while. A heap that was made has chosen its fit and gets it. */
+    int node;  /* -1: of the asking thread                       */
     hf_options options;
     struct hfi_pool *pools; /* [node][class]                                  */
     unsigned node_count;

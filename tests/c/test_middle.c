@@ -1,5 +1,7 @@
 /* test_middle.c - blocks of some 32 KiB to 1 MiB: headers, split, coalesce, orders, quarantine.
  * Method      addresses and statistics of a heap that serves nothing but the middle tier. */
+#include <errno.h>
+#include <heap/heap_state.h>
 #include <heap/middle.h>
 
 #include "account.h"
@@ -77,6 +79,52 @@ static void test_freed_neighbours_join_and_serve_a_bigger_block(void) {
     account_whole(heap);
     account_check(heap);
     CHECK_EQ(hf_heap_destroy(heap), HF_OK);
+}
+
+/* The default heap keeps what was freed a moment ago, cached in the account and the views. */
+static int visit_kept(const hf_view_block *block, void *context) {
+    const void **kept = context;
+    if (block->tier == HF_TIER_MIDDLE && block->address == *kept) {
+        CHECK_EQ(block->state, HF_BLOCK_CACHED);
+        *kept = NULL;
+    }
+    return 0;
+}
+
+static void test_default_heap_keeps_freed_blocks_for_their_size(void) {
+    hf_heap *heap = hf_heap_default();
+    CHECK(hfi_default_heap.keeps);
+    char *a = hf_malloc(100000), *behind = hf_malloc(100000);
+    CHECK(a != NULL && behind != NULL);
+    hf_stats before = account_stats(heap);
+    const void *kept = a;
+    memset(a, 1, 100000);
+    hf_free(a);
+    hf_stats freed = account_stats(heap);
+    CHECK_EQ(freed.frees - before.frees, 1);
+    CHECK_GE(freed.bytes_cached - before.bytes_cached, 100000);
+    CHECK_EQ(freed.bytes_free, before.bytes_free);
+    CHECK_EQ(before.blocks_in_use - freed.blocks_in_use, 1);
+    account_check(heap);
+    CHECK_EQ(hf_heap_view(heap, visit_kept, &kept), HF_OK);
+    CHECK(kept == NULL);
+    /* About the size: the same block. Much smaller: another. */
+    char *less = hf_malloc(60000);
+    CHECK(less != a);
+    CHECK_PTR(hf_malloc(98000), a);
+    CHECK_EQ(hf_usable_size(a), 98000);
+    hf_free(a);
+    CHECK_PTR(hf_calloc(1, 100000), a);
+    for (int i = 0; i < 100000; i++)
+        CHECK_EQ(a[i], 0);
+    hf_free(a);
+    /* Room behind a block, or on demand: what is kept gives way. */
+    hf_free(behind);
+    (void)hf_reclaim();
+    CHECK_LE(account_stats(heap).bytes_cached, before.bytes_cached);
+    account_whole(heap);
+    account_check(heap);
+    hf_free(less);
 }
 
 /* Holes of 300, 100 and 200 KB in address order; what serves 90 KB tells the order. */
@@ -200,10 +248,19 @@ static void test_free_pool_gives_its_segment_back(void) {
     CHECK_EQ(hf_heap_destroy(heap), HF_OK);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    (void)argc;
     CHECK_WATCHDOG(60);
+    /* The tick of the decay takes what is kept: here nothing ticks. */
+    if (getenv("HOLDFAST_RECLAIM") == NULL) {
+        CHECK_EQ(setenv("HOLDFAST_RECLAIM", "off", 1), 0);
+        CHECK_EQ(setenv("HOLDFAST_PROFILE", "checked", 1), 0);
+        execv("/proc/self/exe", argv);
+        CHECK_SAY(false, "exec: %s", strerror(errno));
+    }
     CHECK_RUN(test_every_size_is_found_by_start_only);
     CHECK_RUN(test_freed_neighbours_join_and_serve_a_bigger_block);
+    CHECK_RUN(test_default_heap_keeps_freed_blocks_for_their_size);
     CHECK_RUN(test_orders_choose_their_hole);
     CHECK_RUN(test_realloc_in_place_uses_the_hole_behind);
     CHECK_RUN(test_every_byte_of_a_header_is_watched);
