@@ -98,9 +98,10 @@ static int fiber_traverse(PyObject *object, visitproc visit, void *arg) {
     Py_VISIT(self->function);
     Py_VISIT(self->context);
     Py_VISIT(self->value);
-    if (self->state == FIBER_SUSPENDED)
-        return interpreter_traverse(&self->base, &self->interpreter, visit, arg);
-    return 0;
+    if (self->state != FIBER_SUSPENDED) return 0;
+    for (Py_ssize_t i = 0; i < self->held_count; i++)
+        Py_VISIT(self->args[i]);
+    return interpreter_traverse(&self->base, &self->interpreter, visit, arg);
 }
 
 static int fiber_clear(PyObject *object) {

@@ -64,11 +64,12 @@ struct fiber {
     struct interpreter_state interpreter;
     struct interpreter_base base;
     PyObject *function;
-    PyObject *const *args; /* of the first resume, until the function has them          */
-    Py_ssize_t arg_count;
-    PyObject *keywords;
-    PyObject *name;    /* str or NULL                                               */
-    PyObject *context; /* until it starts                                           */
+    PyObject *const *args; /* of the first resume; later the copies on the fiber's stack   */
+    Py_ssize_t arg_count;  /* positional                                                   */
+    Py_ssize_t held_count; /* copies that the fiber owns                                   */
+    PyObject *keywords;    /* their names, or NULL                                         */
+    PyObject *name;        /* str or NULL                                               */
+    PyObject *context;     /* until it starts                                           */
     stack_pool *pool;
     hf_stack stack;
     fiber *next, **link; /* in thread->live or thread->doomed                         */

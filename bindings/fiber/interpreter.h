@@ -221,6 +221,16 @@ static inline int interpreter_is_at_start(const struct interpreter_base *base,
            state->exc_info == &base->exc;
 }
 
+/* What is left at the end of a line of execution: two references, taken out for the caller to drop. */
+static inline void interpreter_finish(struct interpreter_base *base,
+                                      struct interpreter_state *state, PyObject **context_out,
+                                      PyObject **handled_out) {
+    *context_out = state->context;
+    state->context = NULL;
+    *handled_out = base->exc.exc_value; /* None after the first exception was handled */
+    base->exc.exc_value = NULL;
+}
+
 /* The Python frame a suspended fiber stands in, or NULL. New reference. */
 static inline PyObject *interpreter_suspended_frame(PyThreadState *thread,
                                                     const struct interpreter_state *state) {
@@ -382,6 +392,13 @@ static inline int interpreter_is_at_start(const struct interpreter_base *base,
                                           const struct interpreter_state *state) {
     (void)base, (void)state;
     return 1;
+}
+static inline void interpreter_finish(struct interpreter_base *base,
+                                      struct interpreter_state *state, PyObject **context_out,
+                                      PyObject **handled_out) {
+    (void)base;
+    *context_out = state->context;
+    state->context = *handled_out = NULL;
 }
 static inline PyObject *interpreter_suspended_frame(PyThreadState *thread,
                                                     const struct interpreter_state *state) {

@@ -36,8 +36,11 @@ static void fiber_main(void *argument, void *value) {
         args[0] = NULL;
         for (Py_ssize_t i = 0; i < total; i++)
             args[i + 1] = Py_NewRef(self->args[i]);
+        self->args = args + 1; /* for the collector */
+        self->held_count = total;
         const size_t count = (size_t)self->arg_count | PY_VECTORCALL_ARGUMENTS_OFFSET;
         result = PyObject_Vectorcall(self->function, args + 1, count, keywords);
+        self->held_count = 0;
         for (Py_ssize_t i = 0; i < total; i++)
             Py_DECREF(args[i + 1]);
         if (args != few) PyMem_Free(args);
@@ -59,10 +62,11 @@ static void fiber_end(fiber *self) {
     if (status != HF_OK) Py_FatalError("holdfast: the stack of a fiber is not its pool's");
     fiber_thread_release(self->thread);
     self->thread = NULL;
-    PyObject *context = self->interpreter.context, *function = self->function;
-    self->interpreter.context = NULL;
+    PyObject *context, *handled, *function = self->function;
+    interpreter_finish(&self->base, &self->interpreter, &context, &handled);
     self->function = NULL;
     /* Last: these may run anything. */
+    Py_XDECREF(handled);
     Py_XDECREF(context);
     Py_XDECREF(function);
 }
@@ -139,6 +143,7 @@ PyObject *fiber_start(fiber *self, PyObject *const *args, Py_ssize_t count, PyOb
     hf_context_make(&self->inside, start, fiber_main, self, 1);
     self->args = args;
     self->arg_count = count;
+    self->held_count = 0;
     self->keywords = keywords;
     self->thread = thread;
     thread->users++;
