@@ -116,3 +116,12 @@ def test_service_memory_is_told_and_gives_back() -> None:
 def test_service_memory_runs_without_the_preload() -> None:
     output = run(sys.executable, EXAMPLES / "service_memory" / "service.py")
     assert "active: False" in output
+
+
+@pytest.mark.skipif(holdfast.fiber.unsupported() is not None, reason="fibers do not work here")
+@pytest.mark.parametrize("under", [(), ("-m", "holdfast", "run", "--quiet")], ids=["plain", "run"])
+def test_fiber_python_prints_what_the_readme_shows(under: tuple[str, ...]) -> None:
+    output = run(sys.executable, *under, EXAMPLES / "fiber_python" / "main.py")
+    expected = (EXAMPLES / "fiber_python" / "README.md").read_text()
+    assert output in expected
+    assert " 0 wrong" in output
