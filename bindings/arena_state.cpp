@@ -38,7 +38,7 @@ ArenaState::~ArenaState() {
 void ArenaState::refuse(std::size_t size, std::size_t alignment) const {
     if ((alignment & (alignment - 1)) != 0 || alignment > HF_ARENA_ALIGNMENT_MAX)
         hf::raise(HF_E_INVALID, "align must be a power of two, at most 2 MiB");
-    throw Refused{refusal(size)};
+    throw Refused(refusal(size));
 }
 
 void *ArenaState::bump(std::size_t size, std::size_t alignment, Ticket *ticket_out) {

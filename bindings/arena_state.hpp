@@ -12,6 +12,7 @@
 #define HOLDFAST_BINDINGS_ARENA_STATE_HPP
 
 #include "lender.hpp"
+#include "refused.hpp"
 #include "store.hpp"
 
 #include <holdfast/arena.h>
@@ -21,11 +22,6 @@
 #include <mutex>
 #include <string>
 #include <vector>
-
-/// An allocation that failed, with a sentence of its own: what was asked and what was left.
-struct Refused {
-    std::string sentence;
-};
 
 class ArenaState final : public Store, public Lender {
 public:

@@ -102,7 +102,7 @@ void *ArrayHandler::zeroed(std::size_t size) noexcept {
 
 void *ArrayHandler::resize(void *data, std::size_t size) noexcept {
     if (data == nullptr) return allocate(size);
-    return Store::resize(open() && !store_->closed() ? *store_ : fallback(), data, size);
+    return Store::resize(Store::of(data), data, size); /* it stays with its owner */
 }
 
 void *ArrayHandler::door_capsule(const std::shared_ptr<ArrayHandler> &self) {

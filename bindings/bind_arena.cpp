@@ -37,18 +37,30 @@ struct HeldView {
 
 void set_options(hf_arena_options &options, nb::dict given) {
 #define FIELD(field)                                                                               \
-    if (name == #field) {                                                                          \
-        options.field = static_cast<decltype(options.field)>(nb::cast<long long>(item.second));    \
-        continue;                                                                                  \
-    }
+    if (name == #field) options.field = static_cast<decltype(options.field)>(value), known = true
     for (auto item : given) {
         const auto name = nb::cast<std::string>(item.first);
-        FIELD(capacity)
-        FIELD(limit) FIELD(reserve) FIELD(retain) FIELD(decay_ms) FIELD(guard) FIELD(prefetch)
-            FIELD(alignment) FIELD(min_size) FIELD(node) FIELD(zero) FIELD(thread_safe)
-                FIELD(statistics) FIELD(track_allocations) FIELD(validate_access)
-                    FIELD(check_corruption) FIELD(log_operations) FIELD(huge_pages)
-                        hf::raise(HF_E_INVALID, ("no such option of an arena: " + name).c_str());
+        const auto value = nb::cast<long long>(item.second);
+        bool known = false;
+        FIELD(capacity);
+        FIELD(limit);
+        FIELD(reserve);
+        FIELD(retain);
+        FIELD(decay_ms);
+        FIELD(guard);
+        FIELD(prefetch);
+        FIELD(alignment);
+        FIELD(min_size);
+        FIELD(node);
+        FIELD(zero);
+        FIELD(thread_safe);
+        FIELD(statistics);
+        FIELD(track_allocations);
+        FIELD(validate_access);
+        FIELD(check_corruption);
+        FIELD(log_operations);
+        FIELD(huge_pages);
+        if (!known) hf::raise(HF_E_INVALID, ("no such option of an arena: " + name).c_str());
     }
 #undef FIELD
 }
@@ -222,7 +234,7 @@ void translate(const std::exception_ptr &thrown, void *) {
     try {
         std::rethrow_exception(thrown);
     } catch (const Refused &refused) {
-        set_python_error(HF_E_NO_MEMORY, refused.sentence.c_str());
+        set_python_error(refused.status, refused.what());
     }
 }
 

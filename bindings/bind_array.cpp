@@ -44,6 +44,12 @@ Handler heap_handler(nb::handle heap) {
         state->shared<HeapStore>([&] { return std::make_shared<HeapStore>(state); }));
 }
 
+/// (kind, name, id) of the store that the data of an array made through a handler is in.
+nb::tuple store_of(std::uintptr_t data) {
+    const Store &store = Store::of(reinterpret_cast<void *>(data));
+    return nb::make_tuple(store.kind(), store.name(), store.id());
+}
+
 /// (pages asked to move, errno or 0)
 nb::tuple place(std::uintptr_t address, std::size_t bytes, unsigned node) {
     const Placed placed = place_pages(reinterpret_cast<void *>(address), bytes, node);
@@ -66,6 +72,8 @@ void bind_array(nb::module_ &module) {
             return handler->store().owns(reinterpret_cast<const void *>(address));
         });
     module.def("heap_handler", &heap_handler, nb::arg("heap"), "A handler on a _core.Heap.");
+    module.def("array_store_of", &store_of, nb::arg("address"),
+               "Kind, name and id behind the data of an array of a handler; nothing else.");
     module.def("array_stores", &all_stores, "Figures of every store, as tuples.");
     module.def("place_pages", &place, nb::arg("address"), nb::arg("bytes"), nb::arg("node"),
                "Moves the pages wholly inside to a node; (pages, errno).");

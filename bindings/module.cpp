@@ -29,6 +29,7 @@ NB_MODULE(_core, module) {
     bind_pool(module);
     bind_arena(module);
     bind_owner(module);
+    bind_resource(module);
 
     module.def(
         "version", [] { return hf_version(); }, "Version of the loaded library.");

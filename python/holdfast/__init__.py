@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from holdfast import _core
+from holdfast import _core, mr
 from holdfast.arena import Arena, ArenaFigures, ArenaScope
 from holdfast.errors import (
     BusyError,
@@ -38,6 +38,7 @@ from holdfast.pool import Pool, PoolFigures, PoolHandle
 from holdfast.report import Report, Watch, on_corruption, policy, recent_reports, report_count
 from holdfast.rss import Breakdown, rss
 from holdfast.safe_point import settle
+from holdfast.scope import Scope, scope
 from holdfast.stack import Stack, StackPool, run_on_stack
 from holdfast.stats import Block, ClassStats, Stats, process
 
@@ -67,6 +68,7 @@ __all__ = [
     "PoolFigures",
     "PoolHandle",
     "Report",
+    "Scope",
     "Stack",
     "StackOverflowError",
     "StackPool",
@@ -83,6 +85,7 @@ __all__ = [
     "is_active",
     "library",
     "limit",
+    "mr",
     "on_corruption",
     "owners",
     "policy",
@@ -93,6 +96,7 @@ __all__ = [
     "report_count",
     "rss",
     "run_on_stack",
+    "scope",
     "stats",
     "suspend",
 ]

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple, cast
 
 import numpy.typing as npt
 
-from holdfast import _core
+from holdfast import _core, mr
 from holdfast.errors import InvalidArgumentError, UnsupportedError
-from holdfast.heap import Heap, default_heap
+from holdfast.heap import Heap
 from holdfast.numpy_install import (
     Installation,
     install_on,
@@ -93,7 +93,7 @@ def _resolve(source: object, node: int | None) -> ArraySource:
             raise InvalidArgumentError("give a source or a node, not both")
         return _own_heap(node)
     if source is None:
-        return default_heap()
+        return mr.current()
     if isinstance(source, str):
         if source == "hugepages":
             return _own_heap(None)
@@ -268,6 +268,10 @@ def owner_of(array: npt.NDArray[Any]) -> ArrayOwner:
         source = installed_owner(address)
         if source is None:
             return ArrayOwner("numpy", "", 0, address, size, None)
+    else:
+        store = _core.array_store_of(address)
+        if store != source[:3]:  # made too late for its block, or the owner was closed
+            return ArrayOwner(*store, address, size, None)
     owner = source.ref() if source.ref is not None else None
     return ArrayOwner(source.kind, source.name, source.id, address, size, owner)
 
