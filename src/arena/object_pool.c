@@ -7,6 +7,7 @@
  * Threads     a hit is one compare-and-swap on the block's own byte and no lock.
  * Fails with  HF_E_LIMIT, HF_E_TIMEOUT, HF_E_NO_MEMORY, HF_E_INVALID.
  * Source      Shimmer's object pools; magazines as in Bonwick and Adams 2001. */
+#include <holdfast/heap.h>
 #include <string.h>
 
 #include "arena/object_pool.h"
@@ -74,7 +75,8 @@ void hf_pool_options_init(hf_pool_options *options, size_t block_size) {
 hf_status hf_pool_create(const hf_pool_options *options, hf_pool **pool_out) {
     hf_status status = pool_out != NULL ? options_check(options) : HF_E_INVALID;
     if (status != HF_OK) return status;
-    hf_pool *pool = hfi_meta_alloc(sizeof *pool);
+    /* Fork handlers, decay and limits are the default heap's doing; it starts the library. */
+    hf_pool *pool = hf_heap_default() != NULL ? hfi_meta_alloc(sizeof *pool) : NULL;
     if (pool == NULL) return HF_E_NO_MEMORY;
     hfi_object_threads_start();
     pool->block_size = options->block_size;
@@ -192,6 +194,19 @@ static size_t keep_fit(hf_pool *pool, void **blocks, size_t from, size_t count) 
     return kept;
 }
 
+/* A block can move past a search: released where it looked, acquired where it did not yet. Who
+ * releases while `waiting` is up comes to serve, where our lock stops it before it acquires again; so
+ * what is free now is found now, and a refusal is right. */
+static size_t look_again(hf_pool *pool, void **blocks, size_t got, size_t wanted)
+    HF_REQUIRES(pool->lock) {
+    uint32_t index, none = 0;
+    atomic_fetch_add_explicit(&pool->waiting, 1, memory_order_seq_cst);
+    while (got < wanted && hfi_objects_take_back(pool, &index, NULL, &none))
+        blocks[got++] = hfi_object_block(pool, index);
+    atomic_fetch_sub_explicit(&pool->waiting, 1, memory_order_seq_cst);
+    return got;
+}
+
 static hf_status refused(hf_pool *pool, void **blocks, size_t got, hf_status why) {
     hfi_lock_acquire(&pool->lock);
     for (size_t i = 0; i < got; i++)
@@ -215,6 +230,7 @@ static hf_status acquire_slow(hf_pool *pool, void **blocks, size_t got, size_t w
         hfi_lock_acquire(&pool->lock);
         /* Who came first is served first. */
         if (pool->first == NULL) got = refill(pool, m, blocks, got, wanted, &why);
+        if (got < wanted && pool->first == NULL) got = look_again(pool, blocks, got, wanted);
         if (got < wanted) {
             if (pool->on_exhausted != HF_POOL_WAIT || why == HF_E_NO_MEMORY || wait_ns == 0) {
                 hfi_lock_release(&pool->lock);

@@ -1,11 +1,11 @@
 /* stress_pool.c - many threads on few blocks: nobody is forgotten, nobody gets what another holds.
  *
- *   stress_pool wait | fail | grow | timeout | fork
+ *   stress_pool wait | fail | share | grow | timeout | fork
  *
  * Method      wait     more threads than blocks, everyone waits without a limit: a wake-up that is lost
  *                      hangs the program, and the watchdog ends it. Singles and bulks mix.
- *             fail     threads hoard and pass blocks on; a refusal is only right when all are out, by
- *                      a counter that is raised before a block is asked for.
+ *             fail     threads hoard more than there is: refusals, and nothing lost by them.
+ *             share    each holds its share of the capacity at most: nobody may ever be refused.
  *             grow     blocks wander between threads that come and go, with trims and checks.
  *             timeout  waits that end in every phase of a hand-over; nothing is lost or kept.
  *             fork     children in the middle of all this use the pool and end well.
@@ -22,7 +22,8 @@
 enum { THREADS = 8, SIZE = 40 };
 
 static hf_pool *pool;
-static _Atomic uint64_t served, refused, out;
+static _Atomic uint64_t served, refused;
+static size_t most; /* blocks that one thread holds */
 
 static void mark(void *block, uint64_t owner) {
     uint64_t *words = block;
@@ -66,18 +67,24 @@ static void *impatient(void *argument) {
     uint64_t owner = (uintptr_t)argument;
     check_random random = {owner};
     for (unsigned step = 0; step < stress_scaled(10000); step++) {
-        void *block = NULL;
-        hf_status status = hf_pool_acquire_within(pool, check_random_below(&random, 60000), &block);
+        void *blocks[2] = {NULL, NULL};
+        size_t count = 1 + check_random_below(&random, 2);
+        hf_status status =
+            count == 1
+                ? hf_pool_acquire_within(pool, check_random_below(&random, 60000), &blocks[0])
+                : hf_pool_acquire_bulk(pool, blocks, 2);
         if (status != HF_OK) {
             CHECK_EQ(status, HF_E_TIMEOUT);
-            CHECK_PTR(block, NULL);
             atomic_fetch_add(&refused, 1);
             continue;
         }
-        mark(block, owner);
+        for (size_t i = 0; i < count; i++)
+            mark(blocks[i], owner);
         hold(&random);
-        verify(block, owner);
-        CHECK_EQ(hf_pool_release(pool, block), HF_OK);
+        for (size_t i = 0; i < count; i++) {
+            verify(blocks[i], owner);
+            CHECK_EQ(hf_pool_release(pool, blocks[i]), HF_OK);
+        }
         atomic_fetch_add(&served, 1);
     }
     return NULL;
@@ -91,9 +98,7 @@ static void *hoarder(void *argument) {
     void *held[CAPACITY_FAIL];
     size_t count = 0;
     for (unsigned step = 0; step < stress_scaled(60000); step++) {
-        if (check_random_below(&random, 2) == 0 && count < CAPACITY_FAIL) {
-            /* Raised before and lowered after: `out` is never below the blocks that are out. */
-            uint64_t before = atomic_fetch_add(&out, 1);
+        if (check_random_below(&random, 2) == 0 && count < most) {
             void *block = NULL;
             hf_status status = hf_pool_acquire(pool, &block);
             if (status == HF_OK) {
@@ -102,23 +107,19 @@ static void *hoarder(void *argument) {
                 atomic_fetch_add(&served, 1);
             } else {
                 CHECK_EQ(status, HF_E_LIMIT);
-                /* Others may have been on their way in or out; they are at most THREADS. */
-                CHECK_GE(before + THREADS + 1, CAPACITY_FAIL);
-                atomic_fetch_sub(&out, 1);
+                CHECK_EQ(most, CAPACITY_FAIL);
                 atomic_fetch_add(&refused, 1);
             }
         } else if (count > 0) {
             size_t i = check_random_below(&random, count);
             verify(held[i], owner);
             CHECK_EQ(hf_pool_release(pool, held[i]), HF_OK);
-            atomic_fetch_sub(&out, 1);
             held[i] = held[--count];
         }
     }
     for (size_t i = 0; i < count; i++) {
         verify(held[i], owner);
         CHECK_EQ(hf_pool_release(pool, held[i]), HF_OK);
-        atomic_fetch_sub(&out, 1);
     }
     return NULL;
 }
@@ -199,16 +200,27 @@ int main(int argc, char **argv) {
         run(waiter, 2);
         settle(5);
     } else if (strcmp(mode, "timeout") == 0) {
-        pool = pool_bounded(SIZE, 3, HF_POOL_WAIT);
+        hf_pool_options options;
+        hf_pool_options_init(&options, SIZE);
+        options.capacity = 3;
+        options.on_exhausted = HF_POOL_WAIT;
+        options.wait_ns = 30000; /* of bulks; singles bring their own */
+        pool = pool_make(&options);
         run(impatient, 2);
         hf_pool_figures f;
         CHECK_EQ(hf_pool_figures_of(pool, &f), HF_OK);
         CHECK_EQ(f.refusals, atomic_load(&refused));
         settle(3);
     } else if (strcmp(mode, "fail") == 0) {
+        most = CAPACITY_FAIL;
         pool = pool_bounded(SIZE, CAPACITY_FAIL, HF_POOL_FAIL);
         run(hoarder, 2);
         settle(CAPACITY_FAIL);
+    } else if (strcmp(mode, "share") == 0) {
+        most = 2;
+        pool = pool_bounded(SIZE, THREADS * most, HF_POOL_FAIL);
+        run(hoarder, 8);
+        settle(THREADS * most);
     } else if (strcmp(mode, "grow") == 0) {
         pool = pool_bounded(SIZE, 0, HF_POOL_GROW);
         run(wanderer, 4);
@@ -226,7 +238,7 @@ int main(int argc, char **argv) {
         CHECK_EQ(pthread_join(thread, NULL), 0);
         settle(64);
     } else {
-        CHECK_FAIL("usage: %s wait | fail | grow | timeout | fork", argv[0]);
+        CHECK_FAIL("usage: %s wait | fail | share | grow | timeout | fork", argv[0]);
     }
     printf("%s: %" PRIu64 " served, %" PRIu64 " refused\n", mode, atomic_load(&served),
            atomic_load(&refused));
