@@ -2,7 +2,8 @@
  *
  *   first -> oldest -> ... -> last      a released block is handed to the oldest, LIVE as it is
  *
- * Invariants  while somebody waits, no block is free or cached that the queue has not been offered.
+ * Invariants  of those who wait only the oldest holds blocks; while somebody waits, no block is free or
+ *             cached that the queue has not been offered.
  * Threads     the queue is under the pool's lock; a waiter sleeps on its own word.
  *             No wake-up is lost: a waiter adds itself to `waiting` and then looks at every state; who
  *             releases changes a state and then looks at `waiting`. All four are sequentially
@@ -60,6 +61,9 @@ static bool sleep_until(struct hfi_object_waiter *waiter, uint64_t deadline) {
 
 hf_status hfi_objects_wait(hf_pool *pool, void **blocks, size_t got, size_t wanted,
                            uint64_t wait_ns) {
+    /* Only the oldest may hold what is not enough: two that do could wait for each other. */
+    while (pool->first != NULL && got > 0)
+        hfi_objects_drop(pool, blocks[--got]);
     struct hfi_object_waiter waiter = {.blocks = blocks, .wanted = wanted, .got = got};
     uint64_t start = hfi_os_clock_ns(), deadline = UINT64_MAX;
     if (wait_ns != UINT64_MAX && wait_ns < UINT64_MAX - start) deadline = start + wait_ns;
