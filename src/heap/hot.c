@@ -201,6 +201,16 @@ static void *realloc_sealed(void *block, size_t size) {
     return copy;
 }
 
+/* Servers ask it of every block they take and give. */
+static size_t usable_sealed(const void *block) {
+    size_t at = hfi_magazine_offset(block);
+    if (hfi_unlikely(at == 0)) return hfi_size_of(block);
+    size_t extent = hfi_class_size[at / sizeof(struct hfi_magazine)];
+    uint64_t note = hfi_block_note(block, extent);
+    if (hfi_unlikely(note > HFI_NOTE_MAX || (note & HFI_NOTE_SITE))) return hfi_size_of(block);
+    return hfi_block_size(extent, note);
+}
+
 static void *aligned_default(size_t alignment, size_t size) {
     if (alignment <= 16) return hfi_dispatch.malloc(size);
     return hfi_alloc(&hfi_default_heap, size, alignment, HF_DOMAIN_LIBC, false);
@@ -293,7 +303,10 @@ void hfi_hot_start(const hf_heap *heap) {
     hfi_dispatch.free = hfi_free_cold;
     hfi_dispatch.malloc = hfi_malloc_cold;
     if (general) return;
-    if (heap->trailer) hfi_dispatch.realloc = realloc_sealed;
+    if (heap->trailer) {
+        hfi_dispatch.realloc = realloc_sealed;
+        hfi_dispatch.usable_size = usable_sealed;
+    }
     if (heap->fill) {
         hfi_hot_hardened_start(&hfi_dispatch);
     } else if (heap->trailer) {
