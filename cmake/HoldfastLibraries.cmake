@@ -7,11 +7,52 @@ file(GLOB core_sources CONFIGURE_DEPENDS
     ${PROJECT_SOURCE_DIR}/src/fiber/*.c)
 file(GLOB malloc_sources CONFIGURE_DEPENDS
     ${PROJECT_SOURCE_DIR}/src/preload/*.c ${PROJECT_SOURCE_DIR}/src/interop/*.c)
-# operator new throws std::bad_alloc through this frame.
-set_source_files_properties(${PROJECT_SOURCE_DIR}/src/preload/new_delete.c
-    PROPERTIES COMPILE_OPTIONS -fexceptions)
 
-add_library(hf_core OBJECT ${core_sources})
+# The linker keeps the order of the files. What every process runs through (start, the paths of
+# malloc and free, the check at exit) stands together, so that a process that does nothing else maps
+# few pages of code and writes few pages of data: the kernel maps code in runs of 64 KiB.
+function(holdfast_order list_name)
+    set(ordered)
+    foreach(name IN LISTS ARGN)
+        list(APPEND ordered ${PROJECT_SOURCE_DIR}/src/${name}.c)
+    endforeach()
+    list(REMOVE_ITEM ${list_name} ${ordered})
+    set(${list_name}_first ${ordered} PARENT_SCOPE)
+    set(${list_name}_rest ${${list_name}} PARENT_SCOPE)
+endfunction()
+holdfast_order(core_sources
+    heap/hot heap/hot_hardened heap/malloc heap/pool blocks/slab blocks/block base/size_class
+    pages/pagemap pages/segment pages/meta base/lock os/memory_linux os/thread_linux os/numa_linux
+    heap/heap heap/middle heap/large heap/reclaim heap/tcache base/owners base/hooks base/options
+    base/options_check heap/walk heap/diagnose heap/sites heap/api base/format base/report)
+holdfast_order(malloc_sources
+    interop/cpython preload/start preload/exit_report preload/thread_entry preload/exec_entry
+    preload/exit_entry preload/new_delete preload/malloc_entry)
+
+# What runs at every malloc and free is built with -O3, what runs once or at the end for size, and the
+# rest in between.
+set(fastest heap/hot heap/hot_hardened arena/arena_alloc)
+set(smallest base/format base/json base/options base/options_check base/owners base/report
+    base/report_text base/stats_json base/status heap/api heap/diagnose heap/heap heap/stats
+    os/numa_linux os/thread_linux interop/cpython interop/python_json preload/exec_entry
+    preload/exit_report preload/malloc_info preload/sink preload/start)
+foreach(path IN LISTS core_sources malloc_sources)
+    file(RELATIVE_PATH name ${PROJECT_SOURCE_DIR}/src ${path})
+    string(REGEX REPLACE "\\.c$" "" name ${name})
+    if(name IN_LIST smallest)
+        set(level -Os)
+    elseif(name IN_LIST fastest)
+        set(level -O3)
+    else()
+        set(level -O2)
+    endif()
+    set_property(SOURCE ${path} APPEND PROPERTY COMPILE_OPTIONS $<$<CONFIG:Release>:${level}>)
+endforeach()
+# operator new throws std::bad_alloc through this frame.
+set_property(SOURCE ${PROJECT_SOURCE_DIR}/src/preload/new_delete.c
+    APPEND PROPERTY COMPILE_OPTIONS -fexceptions)
+
+add_library(hf_core OBJECT ${core_sources_first} ${core_sources_rest})
 set_target_properties(hf_core PROPERTIES
     POSITION_INDEPENDENT_CODE ON INTERPROCEDURAL_OPTIMIZATION ${HOLDFAST_IPO})
 target_link_libraries(hf_core PRIVATE hf_core_flags hf_warnings hf_sanitize)
@@ -45,10 +86,15 @@ holdfast_library(holdfast_static)
 set_target_properties(holdfast_static PROPERTIES OUTPUT_NAME holdfast)
 
 if(HOLDFAST_MALLOC)
-    add_library(holdfast_malloc SHARED $<TARGET_OBJECTS:hf_core> ${malloc_sources})
+    foreach(part first rest)
+        add_library(hf_malloc_${part} OBJECT ${malloc_sources_${part}})
+        set_target_properties(hf_malloc_${part} PROPERTIES
+            POSITION_INDEPENDENT_CODE ON INTERPROCEDURAL_OPTIMIZATION ${HOLDFAST_IPO})
+        target_link_libraries(hf_malloc_${part} PRIVATE hf_core_flags hf_warnings hf_sanitize)
+    endforeach()
+    add_library(holdfast_malloc SHARED $<TARGET_OBJECTS:hf_malloc_first>
+        $<TARGET_OBJECTS:hf_core> $<TARGET_OBJECTS:hf_malloc_rest>)
     holdfast_library(holdfast_malloc)
-    target_link_libraries(holdfast_malloc PRIVATE
-        $<BUILD_INTERFACE:hf_core_flags> $<BUILD_INTERFACE:hf_warnings>)
     # It is first in every search order: binding its own calls directly changes no meaning.
     target_link_options(holdfast_malloc PRIVATE ${shared_link_options} -Wl,-Bsymbolic-functions)
 endif()

@@ -74,11 +74,11 @@ static uint32_t search(struct hfi_fit *fit, uint32_t from, uint32_t to, uint32_t
     return best;
 }
 
-/* The free block that starts here says the same at both ends, and is not used as well. */
-static bool whole(const struct hfi_fit *fit, uint32_t start) {
+bool hfi_fit_whole(const struct hfi_fit *fit, uint32_t start) {
     uint32_t length = fit->length[start];
     return length != 0 && length <= fit->units - start &&
-           fit->length[start + length - 1] == length && !hfi_fit_is_used(fit, start);
+           fit->length[start + length - 1] == length &&
+           hfi_fit_is_used(fit, start) != hfi_fit_is_free(fit, start);
 }
 
 uint32_t hfi_fit_take(struct hfi_fit *fit, uint32_t count, uint32_t align, uint32_t offset) {
@@ -92,7 +92,7 @@ uint32_t hfi_fit_take(struct hfi_fit *fit, uint32_t count, uint32_t align, uint3
         if (align == 1) fit->largest = count - 1; /* the whole range was seen */
         return HFI_FIT_NONE;
     }
-    if (!whole(fit, free_start)) {
+    if (!hfi_fit_whole(fit, free_start)) {
         fit->damaged = true;
         fit->largest = 0;
         return HFI_FIT_NONE;

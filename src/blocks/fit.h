@@ -53,6 +53,8 @@ uint32_t hfi_fit_find(const struct hfi_fit *fit, uint32_t unit, bool *used_out);
 /* Walks the blocks: `start` of the next one, its length and state; false at the end. Begin with 0. */
 bool hfi_fit_next(const struct hfi_fit *fit, uint32_t start, uint32_t *length_out, bool *used_out);
 bool hfi_fit_check(const struct hfi_fit *fit);
+/* The block that starts here says the same at both ends, and is either used or free. */
+bool hfi_fit_whole(const struct hfi_fit *fit, uint32_t start);
 
 static inline bool hfi_fit_is_used(const struct hfi_fit *fit, uint32_t start) {
     return start < fit->units && ((fit->used[start / 64] >> (start % 64)) & 1);

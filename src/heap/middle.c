@@ -19,14 +19,15 @@
 #define POOLS_MAX         4096u
 #define POOL_SLICES_FIRST 32u  /* 2 MiB, doubling to 16 MiB */
 #define POOL_SLICES_MOST  255u /* units must fit 16 bits    */
+#define POOLS_SIZE        (POOLS_MAX * sizeof(struct hfi_middle_pool *))
 #define UNITS_PER_SLICE   ((uint32_t)(HFI_SLICE / HFI_MIDDLE_UNIT))
 
 struct hfi_middle {
     hfi_lock grow_lock;
     unsigned spread; /* pools that threads begin at */
     _Atomic uint32_t count;
-    _Atomic size_t warm; /* bytes freed since the last forced reclaim */
-    _Atomic(struct hfi_middle_pool *) pools[POOLS_MAX];
+    _Atomic size_t warm;                      /* bytes freed since the last forced reclaim */
+    _Atomic(struct hfi_middle_pool *) *pools; /* [POOLS_MAX], made with the first; constant then */
 };
 
 struct hfi_middle *hfi_middle_make(hf_heap *heap) {
@@ -139,7 +140,8 @@ static struct hfi_middle_pool *pool_make(hf_heap *heap, uint32_t units, unsigned
     size_t least = (units + UNITS_PER_SLICE - 1) / UNITS_PER_SLICE;
     if (slices < least) slices = least;
     if (slices > POOL_SLICES_MOST) slices = POOL_SLICES_MOST;
-    if (dormant == NULL && count < POOLS_MAX) {
+    if (middle->pools == NULL) middle->pools = hfi_meta_alloc(POOLS_SIZE);
+    if (dormant == NULL && count < POOLS_MAX && middle->pools != NULL) {
         dormant = hfi_meta_alloc(sizeof *dormant);
         if (dormant != NULL) {
             dormant->owner.kind = HFI_OWNER_MIDDLE;
@@ -383,6 +385,11 @@ static size_t pool_reclaim(struct hfi_middle_pool *pool, bool force, bool *more_
     if (pool->base == NULL || pool->quarantined) return 0;
     *more_out |= hfi_kept_tick(pool, force);
     for (; hfi_fit_next(&pool->fit, at, &length, &used); at += length) {
+        /* What is not free beyond doubt keeps its memory; the next malloc here reports. */
+        if (!hfi_fit_whole(&pool->fit, at)) {
+            pool->fit.damaged = true;
+            return given;
+        }
         if (used || hfi_unit_get(pool->purged, at)) continue;
         if (!force && !hfi_unit_get(pool->aged, at)) {
             hfi_unit_put(pool->aged, at, true);
@@ -464,6 +471,7 @@ size_t hfi_middle_warm(hf_heap *heap) {
 void hfi_middle_sum(hf_heap *heap, struct hfi_middle_figures *out) {
     struct hfi_middle_pool *pool;
     *out = (struct hfi_middle_figures){.meta_bytes = sizeof *heap->middle};
+    if (hfi_middle_pool_at(heap, 0) != NULL) out->meta_bytes += POOLS_SIZE;
     for (unsigned i = 0; (pool = hfi_middle_pool_at(heap, i)) != NULL; i++) {
         hfi_lock_acquire(&pool->lock);
         size_t bytes = pool->slices * HFI_SLICE;
@@ -506,5 +514,6 @@ void hfi_middle_destroy(hf_heap *heap) {
         hfi_lock_release(&pool->lock);
         hfi_meta_free(pool, sizeof *pool);
     }
+    hfi_meta_free(heap->middle->pools, POOLS_SIZE);
     hfi_meta_free(heap->middle, sizeof *heap->middle);
 }
