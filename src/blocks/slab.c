@@ -75,6 +75,7 @@ size_t hfi_slab_purge(struct hfi_slab *slab) {
     size_t touched =
         (size_t)(hfi_slab_block(slab, slab->fresh) - slab->base + HFI_PAGE - 1) / HFI_PAGE;
     size_t run = 0; /* pages before `page` that may go */
+    slab->taken_at_purge = slab->taken;
     if (touched < pages) pages = touched;
     for (size_t page = 0; page <= pages; page++) {
         bool free_page = page < pages;

@@ -35,6 +35,8 @@ struct hfi_slab {
     uint32_t count;                       /* blocks; constant                                     */
     uint32_t taken;                       /* blocks out of the slab                               */
     uint32_t fresh;                       /* blocks from here on were never taken                 */
+    uint32_t taken_at_purge;              /* taken when free pages were given back last           */
+    uint32_t absent;                      /* bytes without memory behind them, at a guess         */
     uint32_t block_size;                  /* constant                                             */
     uint32_t lead;                        /* bytes before block 0; constant                       */
     uint64_t magic;                       /* ceil(2^40 / block_size); constant                    */

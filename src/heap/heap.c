@@ -54,6 +54,7 @@ static bool heap_init(hf_heap *heap) {
                   heap->options.guard_every == 0 && heap->options.limit_block == 0;
     atomic_store(&heap->limit_hard, heap->options.limit);
     atomic_store(&heap->limit_soft, heap->options.limit_soft);
+    atomic_store(&heap->trim_at, HFI_TRIM_FIRST);
     hfi_lock_init(&heap->caches_lock, HFI_RANK_CACHES);
     /* What an earlier try of the default heap got is still there. */
     if (heap->middle == NULL) heap->middle = hfi_middle_make(heap);
@@ -81,8 +82,7 @@ static char **environment_early(char *text, size_t size, char **list, size_t cou
 }
 
 static void options_read(hf_options *options) {
-    static char text[32768];
-    char *list[64];
+    char text[32768], *list[64];
     /* A program that runs with rights its caller lacks takes no orders from its caller. */
     if (getauxval(AT_SECURE) != 0)
         hf_options_init(options);
@@ -264,8 +264,20 @@ static bool limits_allow(hf_heap *heap, uint64_t total, size_t bytes) {
     }
     uint64_t soft = atomic_load_explicit(&heap->limit_soft, memory_order_relaxed);
     if (hfi_unlikely(soft != 0 && total > soft && total - bytes <= soft))
-        atomic_store_explicit(&heap->soft_crossed, 1, memory_order_relaxed);
+        atomic_fetch_or_explicit(&heap->crossed, HFI_CROSSED_SOFT, memory_order_relaxed);
     return true;
+}
+
+uint64_t hfi_heap_resident(hf_heap *heap) {
+    int64_t mapped = (int64_t)atomic_load_explicit(&heap->mapped, memory_order_relaxed);
+    int64_t absent = atomic_load_explicit(&heap->absent, memory_order_relaxed);
+    return (mapped > absent ? (uint64_t)(mapped - absent) : 0) + hfi_segment_dirty(HFI_ZONE_SMALL);
+}
+
+void hfi_heap_touched(hf_heap *heap) {
+    if (hfi_unlikely(hfi_heap_resident(heap) >
+                     atomic_load_explicit(&heap->trim_at, memory_order_relaxed)))
+        atomic_fetch_or_explicit(&heap->crossed, HFI_CROSSED_TRIM, memory_order_relaxed);
 }
 
 bool hfi_heap_charge(hf_heap *heap, size_t bytes) {
@@ -280,6 +292,7 @@ bool hfi_heap_charge(hf_heap *heap, size_t bytes) {
            !atomic_compare_exchange_weak_explicit(&heap->mapped_peak, &peak, mapped,
                                                   memory_order_relaxed, memory_order_relaxed)) {
     }
+    hfi_heap_touched(heap);
     return true;
 }
 
@@ -311,9 +324,10 @@ void hfi_hooks_need_server(void) {
     (void)hfi_start();
 }
 
-void hfi_heap_soft_limit(hf_heap *heap) {
-    if (hfi_likely(atomic_load_explicit(&heap->soft_crossed, memory_order_relaxed) == 0)) return;
-    if (atomic_exchange(&heap->soft_crossed, 0) == 0) return;
+void hfi_heap_grown(hf_heap *heap) {
+    uint32_t crossed = atomic_exchange(&heap->crossed, 0);
+    if (crossed & HFI_CROSSED_TRIM) hfi_reclaim_growth(heap);
+    if (!(crossed & HFI_CROSSED_SOFT)) return;
     bool more = false;
     (void)hfi_reclaim_pass(true, heap, &more);
     hf_limit_callback callback = heap->soft_callback;
@@ -339,8 +353,8 @@ hf_status hf_heap_limit(hf_heap *heap, uint64_t hard, uint64_t soft, hf_limit_ca
     atomic_store(&heap->limit_soft, soft);
     uint64_t mapped = atomic_load(&heap->mapped) + atomic_load(&heap->external);
     if (soft != 0 && mapped > soft) {
-        atomic_store(&heap->soft_crossed, 1);
-        hfi_heap_soft_limit(heap);
+        atomic_fetch_or(&heap->crossed, HFI_CROSSED_SOFT);
+        hfi_heap_grown(heap);
     }
     return HF_OK;
 }

@@ -25,8 +25,18 @@ hf_heap *hfi_heap_first(void);
 /* Counts bytes about to be mapped against the limits. False: refused. */
 bool hfi_heap_charge(hf_heap *heap, size_t bytes);
 void hfi_heap_discharge(hf_heap *heap, size_t bytes);
-/* Runs the soft-limit callback if the limit was crossed since the last call. No locks held. */
-void hfi_heap_soft_limit(hf_heap *heap);
+/* Bytes with memory behind them, as far as we know: mapped or warm, and touched. */
+uint64_t hfi_heap_resident(hf_heap *heap);
+/* Something of the heap that had no memory has some now: a trim may be due. */
+void hfi_heap_touched(hf_heap *heap);
+/* The heap outgrew its soft limit or what it was when it was trimmed last: runs the callback, trims.
+ * No locks held. */
+void hfi_heap_grown(hf_heap *heap);
+static inline void hfi_heap_check_growth(hf_heap *heap) {
+    /* relaxed: a hint; hfi_heap_grown takes the flags. */
+    if (hfi_unlikely(atomic_load_explicit(&heap->crossed, memory_order_relaxed) != 0))
+        hfi_heap_grown(heap);
+}
 
 /* An allocation failed: counts, sets errno, returns NULL. */
 void *hfi_heap_failed(hf_heap *heap, struct hfi_tcache *tc);

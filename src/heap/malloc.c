@@ -174,7 +174,7 @@ void *hfi_alloc(hf_heap *heap, size_t size, size_t alignment, int domain, bool z
     }
     /* After the seal: a walk meets a live block, not one in the making for as long as this takes. */
     if (zero && !reads_zero) memset(block, 0, size);
-    hfi_heap_soft_limit(heap);
+    hfi_heap_check_growth(heap);
     return block;
 }
 

@@ -107,6 +107,38 @@ static void slab_file(struct hfi_pool *pool, struct hfi_slab *slab) HF_REQUIRES(
     }
 }
 
+/* --- what is in memory ---------------------------------------------------------------------- */
+
+static void absent_add(hf_heap *heap, int64_t bytes) {
+    atomic_fetch_add_explicit(&heap->absent, bytes, memory_order_relaxed);
+}
+
+/* `count` blocks left the slab; its first untouched block was `fresh_before` then. True if that takes
+ * memory that was not there. */
+static bool slab_touched(struct hfi_slab *slab, uint32_t count, uint32_t fresh_before)
+    HF_REQUIRES(slab->pool->lock) {
+    uint32_t fresh = slab->fresh - fresh_before;
+    uint32_t untouched = (slab->count - slab->fresh) * slab->block_size;
+    uint32_t less = fresh * slab->block_size;
+    /* Of a slab with purged pages we do not know which they were. */
+    if (slab->absent > untouched + less) {
+        uint32_t purged = slab->absent - untouched - less;
+        uint32_t back = count > fresh ? (count - fresh) * slab->block_size : 0;
+        less += back < purged ? back : purged;
+    }
+    slab->absent -= less;
+    absent_add(slab->pool->heap, -(int64_t)less);
+    return less != 0;
+}
+
+static size_t slab_purge(struct hfi_slab *slab) HF_REQUIRES(slab->pool->lock) {
+    size_t purged = hfi_slab_purge(slab);
+    uint32_t absent = (slab->count - slab->fresh) * slab->block_size + (uint32_t)purged;
+    absent_add(slab->pool->heap, (int64_t)absent - slab->absent);
+    slab->absent = absent;
+    return purged;
+}
+
 /* --- slabs come and go --------------------------------------------------------------------- */
 
 static struct hfi_slab *slab_make(struct hfi_pool *pool, unsigned home) HF_REQUIRES(pool->lock) {
@@ -125,6 +157,8 @@ static struct hfi_slab *slab_make(struct hfi_pool *pool, unsigned home) HF_REQUI
     }
     hfi_slab_init(slab, base, pool->slices, pool->block_size, pool->lead, pool->blocks);
     slab->pool = pool;
+    slab->absent = pool->blocks * pool->block_size;
+    absent_add(heap, slab->absent);
     slab->bin = NO_BIN;
     slab->number = ++pool->slabs_made;
     if (pool->lead != 0)
@@ -158,6 +192,7 @@ static size_t slab_release(struct hfi_slab *slab) {
     size_t bytes = slab->slices * HFI_SLICE;
     hf_heap *heap = slab->pool->heap;
     hfi_segment_give(slab->base, slab->slices, true);
+    absent_add(heap, -(int64_t)slab->absent);
     hfi_meta_free(slab, hfi_slab_meta_size(slab->count));
     hfi_heap_discharge(heap, bytes);
     return bytes;
@@ -208,7 +243,7 @@ static void freshen(const struct hfi_pool *pool, struct hfi_slab *slab, void **b
 uint32_t hfi_pool_take(struct hfi_pool *pool, void **blocks_out, uint32_t wanted, unsigned home) {
     uint32_t got = 0;
     struct hfi_slab *broken = NULL;
-    bool trailer = pool->heap->trailer;
+    bool trailer = pool->heap->trailer, touched = false;
     hfi_lock_acquire(&pool->lock);
     uint32_t from_depot = pool->depot_count < wanted ? pool->depot_count : wanted;
     if (from_depot != 0) {
@@ -243,12 +278,14 @@ uint32_t hfi_pool_take(struct hfi_pool *pool, void **blocks_out, uint32_t wanted
             continue;
         }
         pool->taken += taken;
+        touched |= slab_touched(slab, taken, fresh);
         slab->idle = 0;
         if (trailer) freshen(pool, slab, blocks_out + got, taken, fresh);
         got += taken;
         slab_file(pool, slab);
     }
     hfi_lock_release(&pool->lock);
+    if (touched) hfi_heap_touched(pool->heap);
     if (hfi_unlikely(broken != NULL))
         hfi_report_metadata(pool->heap, &broken->owner, broken->base, "refill");
     if (from_depot == 0) { /* popped from the end: lowest address last, so that it goes first */
@@ -276,6 +313,7 @@ uint32_t hfi_pool_take_apart(struct hfi_pool *pool, void **blocks_out, uint32_t 
         for (uint32_t i = fresh; pool->heap->trailer && i < slab->fresh; i++)
             hfi_block_freshen(hfi_slab_block(slab, i), pool->block_size, pool->heap->fill);
         pool->taken += got;
+        (void)slab_touched(slab, got, fresh);
         slab->idle = 0;
         slab_file(pool, slab);
     }
@@ -377,26 +415,37 @@ void hfi_pool_give(struct hfi_pool *pool, void **blocks, uint32_t count) {
 
 /* --- decay, quarantine, end ----------------------------------------------------------------- */
 
+/* The `count` blocks that wait longest in the depot go home. */
+static void depot_drain(struct hfi_pool *pool, uint32_t count, struct hfi_slab **released,
+                        void **twice) HF_REQUIRES(pool->lock) {
+    for (uint32_t i = 0; i < count;)
+        i += give_some(pool, pool->depot + i, count - i, released, twice);
+    if (count != 0) {
+        pool->depot_count -= count;
+        memmove(pool->depot, pool->depot + count, pool->depot_count * sizeof(void *));
+    }
+    pool->depot_low = pool->depot_count;
+}
+
+/* Empty slabs leave: all of them, or those that were empty at the last tick. */
+static void empties_release(struct hfi_pool *pool, bool all, struct hfi_slab **released)
+    HF_REQUIRES(pool->lock) {
+    for (struct hfi_slab *slab = pool->empty, *next; slab != NULL; slab = next) {
+        next = slab->next;
+        if (!all && slab->idle++ == 0) continue;
+        slab_detach(pool, slab);
+        slab->next = *released;
+        *released = slab;
+    }
+}
+
 size_t hfi_pool_reclaim(struct hfi_pool *pool, bool force, bool *more_out) {
     struct hfi_slab *released = NULL;
     void *twice = NULL;
     size_t purged = 0;
     hfi_lock_acquire(&pool->lock);
-    uint32_t surplus = force ? pool->depot_count : pool->depot_low;
-    for (uint32_t i = 0; i < surplus;)
-        i += give_some(pool, pool->depot + i, surplus - i, &released, &twice);
-    if (surplus != 0) {
-        pool->depot_count -= surplus;
-        memmove(pool->depot, pool->depot + surplus, pool->depot_count * sizeof(void *));
-    }
-    pool->depot_low = pool->depot_count;
-    for (struct hfi_slab *slab = pool->empty, *next; slab != NULL; slab = next) {
-        next = slab->next;
-        if (!force && slab->idle++ == 0) continue;
-        slab_detach(pool, slab);
-        slab->next = released;
-        released = slab;
-    }
+    depot_drain(pool, force ? pool->depot_count : pool->depot_low, &released, &twice);
+    empties_release(pool, force, &released);
     /* Slabs that few blocks hold: their free pages go, the slab stays. */
     for (unsigned bin = 0; bin < HFI_SLAB_BINS - 1; bin++) {
         for (struct hfi_slab *slab = pool->bins[bin]; slab != NULL; slab = slab->next) {
@@ -406,11 +455,30 @@ size_t hfi_pool_reclaim(struct hfi_pool *pool, bool force, bool *more_out) {
                 *more_out = true;
                 continue;
             }
-            purged += hfi_slab_purge(slab);
+            purged += slab_purge(slab);
             slab->idle = 2;
         }
     }
     *more_out |= pool->depot_count != 0 || pool->empty != NULL;
+    hfi_lock_release(&pool->lock);
+    if (twice != NULL) hfi_report_double_free(pool->heap, twice, pool->block_size, "reclaim");
+    return purged + release_chain(released);
+}
+
+size_t hfi_pool_trim(struct hfi_pool *pool) {
+    struct hfi_slab *released = NULL;
+    void *twice = NULL;
+    size_t purged = 0;
+    hfi_lock_acquire(&pool->lock);
+    depot_drain(pool, pool->depot_count, &released, &twice);
+    empties_release(pool, true, &released);
+    for (unsigned bin = 0; bin < HFI_SLAB_BINS - 1; bin++) {
+        for (struct hfi_slab *slab = pool->bins[bin]; slab != NULL; slab = slab->next) {
+            /* Not again for a block or two that came free since. */
+            if (slab->purged && slab->taken + slab->count / 16 >= slab->taken_at_purge) continue;
+            purged += slab_purge(slab);
+        }
+    }
     hfi_lock_release(&pool->lock);
     if (twice != NULL) hfi_report_double_free(pool->heap, twice, pool->block_size, "reclaim");
     return purged + release_chain(released);

@@ -30,6 +30,9 @@ void hfi_pool_give_apart(struct hfi_pool *pool, void *block);
  * two ticks. Returns the bytes given to the segment layer or the system. */
 size_t hfi_pool_reclaim(struct hfi_pool *pool, bool force, bool *more_out);
 
+/* The heap grows: everything that is free and touched goes, but for slabs that are nearly full. */
+size_t hfi_pool_trim(struct hfi_pool *pool);
+
 /* Takes a slab out of service. Idempotent. */
 void hfi_pool_quarantine(struct hfi_slab *slab);
 

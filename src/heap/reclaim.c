@@ -24,8 +24,10 @@
 #include "pool.h"
 #include "tcache.h"
 
-#define QUIET_TICKS 8u /* ticks with nothing to do before the thread ends */
-#define STACK_SIZE  ((size_t)128 << 10)
+#define QUIET_TICKS   8u /* ticks with nothing to do before the thread ends */
+#define STACK_SIZE    ((size_t)128 << 10)
+#define TRIM_STEP     ((uint64_t)512 << 10) /* least growth between two trims */
+#define TRIM_PAUSE_NS UINT64_C(25000000)    /* least time, below the highest mark */
 
 enum { THREAD_NONE, THREAD_STARTING, THREAD_RUNS, THREAD_STOP };
 
@@ -91,6 +93,39 @@ size_t hfi_reclaim_pass(bool force, hf_heap *only, bool *more_out) {
     in_pass = false;
     hfi_lock_release(&reclaim_lock);
     return given;
+}
+
+/* --- growth --------------------------------------------------------------------------------- */
+
+/* The decay takes a second; a program may run through several working sets in that time, each with
+ * sizes of its own. So before a heap takes more memory than ever, what it holds free goes. The next
+ * trim comes a step above what is left, but not at once: else a heap whose needs go up and down
+ * would give back in every trough what it takes again for the next crest. */
+void hfi_reclaim_growth(hf_heap *heap) {
+    bool more = false;
+    if (in_pass || hfi_default_heap.options.reclaim == HF_RECLAIM_OFF) return;
+    if (!hfi_lock_try(&reclaim_lock)) return;
+    uint64_t before = hfi_heap_resident(heap), now = hfi_os_clock_ns();
+    uint64_t step = before / 16 > TRIM_STEP ? before / 16 : TRIM_STEP;
+    uint64_t at = atomic_load_explicit(&heap->trim_at, memory_order_relaxed);
+    in_pass = true;
+    if (before > heap->trim_peak || (before > at && now - heap->trimmed_ns > TRIM_PAUSE_NS)) {
+        for (unsigned i = 0; i < heap->node_count * HFI_CLASS_COUNT; i++)
+            if (__atomic_load_n(&heap->pools[i].all, __ATOMIC_RELAXED) != NULL)
+                (void)hfi_pool_trim(&heap->pools[i]);
+        (void)hfi_middle_reclaim(heap, true, &more);
+        (void)hfi_segment_trim();
+        heap->trimmed_ns = now;
+        if (before > heap->trim_peak) heap->trim_peak = before + step;
+        before = hfi_heap_resident(heap);
+        at = 0;
+    }
+    /* Too early, or served from warm memory: look again a little later. */
+    uint64_t next = at != 0 ? before + step / 4 : before + step;
+    atomic_store_explicit(&heap->trim_at, next < heap->trim_peak ? next : heap->trim_peak,
+                          memory_order_relaxed);
+    in_pass = false;
+    hfi_lock_release(&reclaim_lock);
 }
 
 void hfi_reclaim_for_failure(hf_heap *heap) {

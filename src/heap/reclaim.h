@@ -12,6 +12,9 @@
 void hfi_reclaim_note_frees(hf_heap *heap, uint32_t count);
 /* One pass over every heap. `force` ignores ages. Returns the bytes that left for the system. */
 size_t hfi_reclaim_pass(bool force, hf_heap *only, bool *more_out);
+/* `heap` takes more memory than ever since its last trim: what is free elsewhere goes first. */
+void hfi_reclaim_growth(hf_heap *heap);
+#define HFI_TRIM_FIRST ((uint64_t)2 << 20) /* smaller heaps are left alone */
 /* There is something to decay: the driver is told. Cheap. */
 void hfi_reclaim_wake_driver(void);
 /* The background thread exists. */

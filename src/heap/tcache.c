@@ -2,7 +2,7 @@
  *
  *   slots: | NULL | oldest ... newest | room |        top -->  limit -->
  *
- * A magazine starts small and doubles on a miss or an overflow, up to `most` and the thread's
+ * A magazine starts small and doubles on a miss or an overflow, up to MOST_* and the thread's
  * budget, so what is kept follows what is used. Half of it moves at a time.
  * Invariants  slots[0] == NULL; slots < top <= limit <= slots + capacity - 1.
  * Talks to    pool.   Called by malloc, reclaim, heap.
@@ -19,9 +19,11 @@
 #include "pool.h"
 #include "reclaim.h"
 
-#define FIRST_LIMIT  8u
+#define FIRST_BLOCKS 8u /* a magazine's first limit: so many blocks or so many bytes */
+#define FIRST_BYTES  ((size_t)64 << 10)
+#define MOST_BLOCKS  256u /* and its last */
 #define MOST_BYTES   ((size_t)64 << 10)
-#define MOST_BLOCKS  256u
+#define LEAST_BLOCKS 8u /* whatever their size */
 #define VERIFY_AHEAD 4u /* blocks a flush looks ahead of the one it verifies */
 
 __thread struct hfi_tcache *hfi_tcache_current __attribute__((tls_model("initial-exec"))) =
@@ -86,15 +88,8 @@ static struct hfi_tcache *tcache_make(hf_heap *heap, struct hfi_thread *thread) 
     tc->rng = hfi_rng_seed(tc->rng);
     tc->sample_left = (int64_t)(hfi_rng_next(&tc->rng) % (heap->options.site_interval + 1));
     for (unsigned c = 0; c < HFI_CLASS_COUNT; c++) {
-        uint32_t size = hfi_class_size[c];
-        size_t most = c == 0 ? 0 : MOST_BYTES / size;
         tc->magazine[c].top = hfi_null_slots + 1;
-        tc->magazine[c].limit = NULL;
-        tc->magazine[c].block_size = size;
-        tc->cold[c].most = c == 0               ? 0
-                           : most > MOST_BLOCKS ? MOST_BLOCKS
-                           : most < 8           ? 8
-                                                : (uint32_t)most;
+        tc->magazine[c].block_size = hfi_class_size[c];
     }
     hfi_lock_acquire(&heap->caches_lock);
     tc->next = heap->caches;
@@ -117,6 +112,16 @@ struct hfi_tcache *hfi_tcache_of(hf_heap *heap) {
 
 /* --- magazines ------------------------------------------------------------------------------ */
 
+/* Blocks of a class that fit into `bytes`, but at least `least` and not above `most`. */
+static uint32_t blocks_in(unsigned c, size_t bytes, uint32_t least, uint32_t most) {
+    size_t count = bytes / hfi_class_size[c];
+    return count < least ? least : count > most ? most : (uint32_t)count;
+}
+
+static uint32_t first_limit(unsigned c) {
+    return blocks_in(c, FIRST_BYTES, 1, FIRST_BLOCKS);
+}
+
 /* Gives the magazine room for `limit` blocks. False if memory or the budget is short. */
 static bool magazine_grow(struct hfi_tcache *tc, unsigned c, uint32_t limit) {
     struct hfi_magazine *m = &tc->magazine[c];
@@ -124,7 +129,7 @@ static bool magazine_grow(struct hfi_tcache *tc, unsigned c, uint32_t limit) {
     uint32_t before =
         cold->slots == NULL ? 0 : (uint32_t)(hfi_own_load(m->limit) - (cold->slots + 1));
     size_t extra = (size_t)(limit - before) * m->block_size;
-    if (limit > FIRST_LIMIT && tc->limit_bytes + extra > tc->heap->options.cache_bytes)
+    if (limit > first_limit(c) && tc->limit_bytes + extra > tc->heap->options.cache_bytes)
         return false;
     if (limit + 1 > cold->capacity) {
         uint32_t capacity = limit + 1 < 16 ? 16 : (limit + 1 + 7) & ~7u;
@@ -152,8 +157,9 @@ static uint32_t magazine_limit(const struct hfi_tcache *tc, unsigned c) {
 }
 
 static void magazine_adapt(struct hfi_tcache *tc, unsigned c) {
-    uint32_t limit = magazine_limit(tc, c), most = tc->cold[c].most;
-    uint32_t wanted = limit == 0 ? FIRST_LIMIT : limit * 2;
+    uint32_t limit = magazine_limit(tc, c);
+    uint32_t most = blocks_in(c, MOST_BYTES, LEAST_BLOCKS, MOST_BLOCKS);
+    uint32_t wanted = limit == 0 ? first_limit(c) : limit * 2;
     if (wanted > most) wanted = most;
     if (wanted > limit) (void)magazine_grow(tc, c, wanted);
 }

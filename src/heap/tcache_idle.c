@@ -141,7 +141,7 @@ static bool sweep_one(struct hfi_tcache *tc, void **batch, uint16_t *counts, boo
 }
 
 size_t hfi_tcache_sweep(hf_heap *heap, bool *more_out) {
-    /* Most a cache can hold: its budget in the smallest blocks of each class, bounded by `most`. */
+    /* Most a cache can hold: its budget in the smallest blocks of each class, at most 256 of each. */
     size_t room = 0, bytes = 0;
     uint16_t counts[HFI_CLASS_COUNT];
     for (unsigned c = 1; c < HFI_CLASS_COUNT; c++)

@@ -66,7 +66,6 @@ _Static_assert(HFI_CLASS_COUNT * sizeof(struct hfi_magazine) < 65536, "and that 
 struct hfi_magazine_cold {
     void **slots;         /* slots[0] is the NULL below the first block; own */
     uint32_t capacity;    /* slots that exist; own                      */
-    uint32_t most;        /* slots it may grow to                       */
     uint64_t misses;      /* own */
     uint64_t flushes;     /* own */
     uint64_t allocs_seen; /* by the idle sweep                         */
@@ -141,6 +140,9 @@ struct hfi_pool {
 struct hfi_middle;    /* middle.c */
 struct hfi_large_set; /* large.c */
 
+#define HFI_CROSSED_SOFT 1u /* the soft limit */
+#define HFI_CROSSED_TRIM 2u /* trim_at        */
+
 struct hf_heap {
     uint64_t id;
     char name[32];
@@ -163,8 +165,11 @@ struct hf_heap {
     _Atomic uint64_t mapped, mapped_peak;
     _Atomic uint64_t limit_hard, limit_soft;
     _Atomic uint64_t external; /* held by owners that joined by base/hooks.h; counts for limits */
-    _Atomic uint32_t soft_crossed;
-    struct hfi_owner_entry entry; /* in the list of all owners */
+    _Atomic uint32_t crossed;  /* HFI_CROSSED_*: to be acted on without locks     */
+    _Atomic int64_t absent;    /* of what slabs map: bytes without memory       */
+    _Atomic uint64_t trim_at;  /* resident bytes from which on growth trims     */
+    uint64_t trim_peak, trimmed_ns; /* from which on at any time; when; guarded by: reclaim lock */
+    struct hfi_owner_entry entry;   /* in the list of all owners */
     hf_limit_callback soft_callback;
     void *soft_context;
     _Atomic uint64_t failures, limit_hits, reports;

@@ -17,6 +17,12 @@
 uintptr_t hfi_reservation_base;
 size_t hfi_reservation_size;
 
+/* A bit for each slice of a chunk. The three words stand together: a small heap touches one page of
+ * them and not three. */
+struct chunk {
+    uint64_t free, dirty, aged;
+};
+
 struct shard {
     hfi_lock lock;
     uintptr_t base;
@@ -24,9 +30,7 @@ struct shard {
     uint32_t top;        /* chunks committed so far; guarded by: lock            */
     uint32_t free_hint;  /* no free slice in a word below; guarded by: lock      */
     uint32_t dirty_hint; /* no dirty slice in a word below; guarded by: lock     */
-    uint64_t *free;      /* guarded by: lock                                     */
-    uint64_t *dirty;     /* guarded by: lock                                     */
-    uint64_t *aged;      /* guarded by: lock                                     */
+    struct chunk *chunk; /* [words]; guarded by: lock                            */
     _Atomic uint64_t dirty_slices;
 } __attribute__((aligned(64)));
 
@@ -57,7 +61,7 @@ int hfi_segment_start(unsigned wanted_shards, bool huge) {
     huge_zone = huge;
     size_t shard_size = size / all_shards;
     size_t words = shard_size >> HFI_CHUNK_SHIFT;
-    uint64_t *maps = hfi_os_map(words * all_shards * 3 * sizeof(uint64_t));
+    struct chunk *maps = hfi_os_map(words * all_shards * sizeof *maps);
     if (maps == NULL) {
         hfi_os_unmap(base, size);
         return -1;
@@ -67,9 +71,7 @@ int hfi_segment_start(unsigned wanted_shards, bool huge) {
         hfi_lock_init(&s->lock, HFI_RANK_SEGMENT);
         s->base = (uintptr_t)base + i * shard_size;
         s->words = (uint32_t)words;
-        s->free = maps + (size_t)i * 3 * words;
-        s->dirty = s->free + words;
-        s->aged = s->dirty + words;
+        s->chunk = maps + (size_t)i * words;
     }
     hfi_reservation_base = (uintptr_t)base;
     hfi_reservation_size = size;
@@ -103,9 +105,9 @@ static int shard_grow(struct shard *s, uint32_t count) HF_REQUIRES(s->lock) {
     if (huge_zone && s >= &shards[HFI_ZONE_HUGE * shard_count])
         hfi_os_huge(start, (size_t)count << HFI_CHUNK_SHIFT, true);
     for (uint32_t w = s->top; w < s->top + count; w++)
-        s->free[w] = ~UINT64_C(0);
-    if (s->top == 0) s->free[0] &= ~UINT64_C(1);
-    if (s->top + count == s->words) s->free[s->words - 1] &= ~(UINT64_C(1) << 63);
+        s->chunk[w].free = ~UINT64_C(0);
+    if (s->top == 0) s->chunk[0].free &= ~UINT64_C(1);
+    if (s->top + count == s->words) s->chunk[s->words - 1].free &= ~(UINT64_C(1) << 63);
     if (s->free_hint > s->top) s->free_hint = s->top;
     s->top += count;
     return 0;
@@ -115,30 +117,30 @@ static int shard_grow(struct shard *s, uint32_t count) HF_REQUIRES(s->lock) {
 static size_t find_one(struct shard *s) HF_REQUIRES(s->lock) {
     if (atomic_load_explicit(&s->dirty_slices, memory_order_relaxed) != 0) {
         for (uint32_t w = s->dirty_hint; w < s->top; w++) {
-            if (s->dirty[w] == 0) continue;
+            if (s->chunk[w].dirty == 0) continue;
             s->dirty_hint = w;
-            return (size_t)w * 64 + (unsigned)__builtin_ctzll(s->dirty[w]);
+            return (size_t)w * 64 + (unsigned)__builtin_ctzll(s->chunk[w].dirty);
         }
         s->dirty_hint = s->top;
     }
     for (uint32_t w = s->free_hint; w < s->top; w++) {
-        if (s->free[w] == 0) continue;
+        if (s->chunk[w].free == 0) continue;
         s->free_hint = w;
-        return (size_t)w * 64 + (unsigned)__builtin_ctzll(s->free[w]);
+        return (size_t)w * 64 + (unsigned)__builtin_ctzll(s->chunk[w].free);
     }
     s->free_hint = s->top;
     return SIZE_MAX;
 }
 
-/* First run of `count` slices that `map` has, whose start is a multiple of `align`; SIZE_MAX if there
- * is none. *tail_out: slices at the very end, to which growth would add. */
-static size_t scan_run(const struct shard *s, const uint64_t *map, uint32_t from, size_t count,
-                       size_t align, size_t *tail_out) {
+/* First run of `count` free slices (all of them `dirty`, if asked) whose start is a multiple of
+ * `align`; SIZE_MAX if there is none. *tail_out: slices at the very end, to which growth would add. */
+static size_t scan_run(const struct shard *s, bool dirty, uint32_t from, size_t count, size_t align,
+                       size_t *tail_out) {
     size_t start = 0, end = 0; /* current run */
     /* A shard begins at a chunk; greater alignments count from address 0. */
     size_t bias = (s->base >> HFI_SLICE_SHIFT) & (align - 1);
     for (uint32_t w = from; w < s->top; w++) {
-        uint64_t bits = map[w];
+        uint64_t bits = dirty ? s->chunk[w].dirty : s->chunk[w].free;
         size_t at = (size_t)w * 64;
         if (bits == 0) continue;
         if (bits == ~UINT64_C(0)) {
@@ -166,10 +168,10 @@ static size_t scan_run(const struct shard *s, const uint64_t *map, uint32_t from
 /* A warm run if there is one, else any. */
 static size_t find_run(const struct shard *s, size_t count, size_t align, size_t *tail_out) {
     if (atomic_load_explicit(&s->dirty_slices, memory_order_relaxed) >= count) {
-        size_t warm = scan_run(s, s->dirty, s->dirty_hint, count, align, tail_out);
+        size_t warm = scan_run(s, true, s->dirty_hint, count, align, tail_out);
         if (warm != SIZE_MAX) return warm;
     }
-    return scan_run(s, s->free, s->free_hint, count, align, tail_out);
+    return scan_run(s, false, s->free_hint, count, align, tail_out);
 }
 
 /* Marks slices taken; true if none of them was dirty. */
@@ -179,11 +181,11 @@ static bool mark_taken(struct shard *s, size_t index, size_t count) HF_REQUIRES(
         size_t w = index / 64, bit = index % 64;
         size_t n = 64 - bit < count ? 64 - bit : count;
         uint64_t mask = (n == 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1) << bit;
-        hf_assert((s->free[w] & mask) == mask);
-        was_dirty += (unsigned)__builtin_popcountll(s->dirty[w] & mask);
-        s->free[w] &= ~mask;
-        s->dirty[w] &= ~mask;
-        s->aged[w] &= ~mask;
+        hf_assert((s->chunk[w].free & mask) == mask);
+        was_dirty += (unsigned)__builtin_popcountll(s->chunk[w].dirty & mask);
+        s->chunk[w].free &= ~mask;
+        s->chunk[w].dirty &= ~mask;
+        s->chunk[w].aged &= ~mask;
         index += n;
         count -= n;
     }
@@ -201,9 +203,9 @@ static void mark_free(struct shard *s, size_t index, size_t count, bool dirty)
         size_t w = index / 64, bit = index % 64;
         size_t n = 64 - bit < count ? 64 - bit : count;
         uint64_t mask = (n == 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1) << bit;
-        hf_assert((s->free[w] & mask) == 0);
-        s->free[w] |= mask;
-        if (dirty) s->dirty[w] |= mask;
+        hf_assert((s->chunk[w].free & mask) == 0);
+        s->chunk[w].free |= mask;
+        if (dirty) s->chunk[w].dirty |= mask;
         index += n;
         count -= n;
     }
@@ -265,15 +267,14 @@ bool hfi_segment_extend(void *end, size_t count, bool *zero_out) {
     else if (index + count > (size_t)s->top * 64)
         whole = shard_grow(s, (uint32_t)((index + count + 63) / 64 - s->top)) == 0;
     for (size_t i = index; whole && i < index + count; i++)
-        whole = (s->free[i / 64] >> (i % 64)) & 1;
+        whole = (s->chunk[i / 64].free >> (i % 64)) & 1;
     if (whole) *zero_out = mark_taken(s, index, count);
     hfi_lock_release(&s->lock);
     return whole;
 }
 
-/* Purges the slices of `bits` (they are marked taken meanwhile), then frees them clean. */
-static size_t purge_word(struct shard *s, size_t w, uint64_t bits) {
-    size_t purged = 0;
+/* Purges the slices of `bits`; they are marked taken meanwhile. */
+static void purge_word(const struct shard *s, size_t w, uint64_t bits) {
     char *chunk = (char *)s->base + (w << HFI_CHUNK_SHIFT);
     for (uint64_t rest = bits; rest != 0;) {
         unsigned bit = (unsigned)__builtin_ctzll(rest);
@@ -281,40 +282,63 @@ static size_t purge_word(struct shard *s, size_t w, uint64_t bits) {
         unsigned length = shifted == 0 ? 64 : (unsigned)__builtin_ctzll(shifted);
         hfi_os_purge(chunk + bit * HFI_SLICE, length * HFI_SLICE);
         atomic_fetch_add_explicit(&purge_calls, 1, memory_order_relaxed);
-        purged += length * HFI_SLICE;
         if (length == 64) break;
         rest &= ~(((UINT64_C(1) << length) - 1) << bit);
     }
+}
+
+/* The kernel fills a huge page as a whole, so behind a block that ends inside one there is memory in
+ * slices that nobody took yet. It goes with the block's own: the clean slices of those huge pages. */
+static uint64_t huge_company(const struct chunk *c, uint64_t due) {
+    const uint64_t half = (UINT64_C(1) << (HFI_HUGE_PAGE / HFI_SLICE)) - 1;
+    uint64_t pages = ((due & half) != 0 ? half : 0) | ((due & ~half) != 0 ? ~half : 0);
+    return c->free & ~c->dirty & pages;
+}
+_Static_assert(HFI_HUGE_PAGE * 2 == HFI_CHUNK, "a chunk is two huge pages");
+
+static size_t shard_decay(struct shard *s, bool force, size_t *left_out) {
+    size_t purged = 0;
+    bool huge = huge_zone && s >= &shards[HFI_ZONE_HUGE * shard_count];
+    if (atomic_load_explicit(&s->dirty_slices, memory_order_relaxed) == 0) return 0;
+    hfi_lock_acquire(&s->lock);
+    for (uint32_t w = 0; w < s->top; w++) {
+        struct chunk *c = &s->chunk[w];
+        uint64_t due = force ? c->dirty : c->aged;
+        if (due != 0) {
+            uint64_t all = due | (huge ? huge_company(c, due) : 0);
+            c->free &= ~all;
+            c->dirty &= ~due;
+            c->aged &= ~due;
+            atomic_fetch_sub_explicit(&s->dirty_slices, (uint64_t)__builtin_popcountll(due),
+                                      memory_order_relaxed);
+            hfi_lock_release(&s->lock);
+            purge_word(s, w, all);
+            purged += (size_t)__builtin_popcountll(due) * HFI_SLICE;
+            hfi_lock_acquire(&s->lock);
+            c->free |= all;
+            if (w < s->free_hint) s->free_hint = w;
+        }
+        c->aged = c->dirty;
+    }
+    *left_out += atomic_load_explicit(&s->dirty_slices, memory_order_relaxed) * HFI_SLICE;
+    hfi_lock_release(&s->lock);
     return purged;
 }
 
 size_t hfi_segment_decay(bool force, size_t *left_out) {
     size_t purged = 0, left = 0;
-    for (unsigned i = 0; i < all_shards; i++) {
-        struct shard *s = &shards[i];
-        if (atomic_load_explicit(&s->dirty_slices, memory_order_relaxed) == 0) continue;
-        hfi_lock_acquire(&s->lock);
-        for (uint32_t w = 0; w < s->top; w++) {
-            uint64_t due = force ? s->dirty[w] : s->aged[w];
-            if (due != 0) {
-                s->free[w] &= ~due;
-                s->dirty[w] &= ~due;
-                s->aged[w] &= ~due;
-                atomic_fetch_sub_explicit(&s->dirty_slices, (uint64_t)__builtin_popcountll(due),
-                                          memory_order_relaxed);
-                hfi_lock_release(&s->lock);
-                purged += purge_word(s, w, due);
-                hfi_lock_acquire(&s->lock);
-                s->free[w] |= due;
-                if (w < s->free_hint) s->free_hint = w;
-            }
-            s->aged[w] = s->dirty[w];
-        }
-        left += atomic_load_explicit(&s->dirty_slices, memory_order_relaxed) * HFI_SLICE;
-        hfi_lock_release(&s->lock);
-    }
+    for (unsigned i = 0; i < all_shards; i++)
+        purged += shard_decay(&shards[i], force, &left);
     atomic_fetch_add_explicit(&bytes_returned, purged, memory_order_relaxed);
     if (left_out != NULL) *left_out = left;
+    return purged;
+}
+
+size_t hfi_segment_trim(void) {
+    size_t purged = 0, left = 0;
+    for (unsigned i = HFI_ZONE_SMALL * shard_count; i < (HFI_ZONE_SMALL + 1) * shard_count; i++)
+        purged += shard_decay(&shards[i], true, &left);
+    atomic_fetch_add_explicit(&bytes_returned, purged, memory_order_relaxed);
     return purged;
 }
 
@@ -355,10 +379,10 @@ void hfi_segment_visit(void (*visit)(uintptr_t, uintptr_t, void *), void *contex
         size_t at = 1, top = (size_t)s->top * 64;
         while (at < top) {
             hfi_lock_acquire(&s->lock);
-            while (at < top && ((s->free[at / 64] >> (at % 64)) & 1))
+            while (at < top && ((s->chunk[at / 64].free >> (at % 64)) & 1))
                 at++;
             size_t start = at;
-            while (at < top && !((s->free[at / 64] >> (at % 64)) & 1))
+            while (at < top && !((s->chunk[at / 64].free >> (at % 64)) & 1))
                 at++;
             hfi_lock_release(&s->lock);
             if (at > start) visit(s->base + start * HFI_SLICE, s->base + at * HFI_SLICE, context);

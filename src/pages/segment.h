@@ -58,6 +58,8 @@ bool hfi_segment_extend(void *end, size_t count, bool *zero_out);
 /* One tick of the decay: purges what was dirty at the tick before (or everything, if `force`).
  * Returns the bytes given back; *left_out the bytes still dirty. */
 size_t hfi_segment_decay(bool force, size_t *left_out);
+/* The small zone's share of a forced tick. */
+size_t hfi_segment_trim(void);
 /* Free slices with memory behind them [bytes]. */
 size_t hfi_segment_dirty(enum hfi_zone zone);
 uint64_t hfi_segment_purges(void);
