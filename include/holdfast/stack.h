@@ -35,15 +35,17 @@ typedef struct hf_stack_pool hf_stack_pool;
 /* hf_stack_pool_options_init fills in the defaults, in brackets. Sizes are rounded up to pages. */
 typedef struct hf_stack_pool_options {
     uint32_t struct_size;
-    uint32_t count_max;  /* stacks that may exist at once [4,194,304]                           */
-    size_t stack_size;   /* usable bytes of each, 4 KiB to 1 TiB [64 KiB]                       */
-    size_t guard_size;   /* bytes that fault below each, at least a page [16 KiB]               */
-    uint64_t decay_ns;   /* memory of stacks idle for so long goes back; 0: at once [1 s]       */
-    size_t retain;       /* idle stacks whose memory never decays [16]                          */
-    uint8_t paint;       /* fill stacks: exact high water, writes after give are reported [0]   */
-    uint8_t own_mapping; /* guards by mprotect, one mapping each, as where the kernel has no
+    uint32_t count_max;   /* stacks that may exist at once [4,194,304]                           */
+    size_t stack_size;    /* usable bytes of each, 4 KiB to 1 TiB [64 KiB]                       */
+    size_t guard_size;    /* bytes that fault below each, at least a page [16 KiB]               */
+    uint64_t decay_ns;    /* memory of stacks idle for so long goes back; 0: at once [1 s]       */
+    size_t retain;        /* idle stacks whose memory never decays [16]                          */
+    uint8_t paint;        /* fill stacks: exact high water, writes after give are reported [0]   */
+    uint8_t own_mapping;  /* guards by mprotect, one mapping each, as where the kernel has no
                             light guards: for tests and comparisons [0]                         */
-    uint8_t spare[6];
+    uint8_t unregistered; /* Valgrind is not told about stacks: to count instructions as they are
+                            outside of it [0]                                               */
+    uint8_t spare[5];
     const char *name; /* for reports; copied, 31 bytes ["stacks"]                            */
 } hf_stack_pool_options;
 

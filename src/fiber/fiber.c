@@ -1,7 +1,7 @@
 /* fiber.c - resume and yield: two switches with a little bookkeeping around them.
  * Contract    holdfast/fiber.h, fiber_state.h.
- * Threads     after a switch into a fiber no thread-local is read on its side: it may be on another
- *             thread by then. The resumer's side is on the thread it was on.
+ * Threads     the fiber's side sets the thread back before it leaves, on the thread it was resumed on;
+ *             after a switch nothing is read at all, least of all something thread-local.
  * Fails with  HF_E_INVALID, HF_E_CLOSED, HF_E_BUSY, HF_E_CANCELLED; what hf_stack_take says. */
 #include <string.h>
 
@@ -30,9 +30,18 @@ hf_status hfi_fiber_make(hf_stack_pool *pool, size_t size, hf_context_entry entr
     hf_assert(stack.size > size + colour + LEAST_STACK);
     struct hf_fiber *fiber =
         (struct hf_fiber *)(((uintptr_t)stack.stack_ptr - colour - size) & ~(uintptr_t)63);
-    *fiber = (struct hf_fiber){
-        .state = HF_FIBER_NEW, .flags = (uint8_t)flags, .pool = pool, .stack = stack};
-    if (name != NULL) memcpy(fiber->name, name, strnlen(name, HF_STACK_NAME_MAX));
+    /* Field by field: what sanitizers need stays untouched without them. */
+    fiber->resumer = NULL;
+    fiber->yield_out = &fiber->ignored;
+    fiber->state = HF_FIBER_NEW;
+    fiber->flags = (uint8_t)flags;
+    fiber->cancelled = false;
+    fiber->pool = pool;
+    fiber->stack = stack;
+    fiber->name[0] = '\0';
+    if (name != NULL) strncpy(fiber->name, name, HF_STACK_NAME_MAX);
+    fiber->name[HF_STACK_NAME_MAX] = '\0';
+    fiber->tsan = NULL;
     if (hfi_asan_is_here() || hfi_tsan_is_here()) fiber->flags |= HFI_FIBER_ANNOTATED;
     if (hfi_tsan_is_here()) fiber->tsan = __tsan_create_fiber(0);
     hf_context_make(&fiber->context, fiber, entry, fiber, (flags & HFI_FIBER_FLOAT) != 0);
@@ -41,9 +50,9 @@ hf_status hfi_fiber_make(hf_stack_pool *pool, size_t size, hf_context_entry entr
 }
 
 hf_status hfi_fiber_unmake(struct hf_fiber *fiber) {
-    hf_stack stack = fiber->stack;
     if (fiber->tsan != NULL) __tsan_destroy_fiber(fiber->tsan);
-    return hf_stack_give(fiber->pool, &stack);
+    /* The handle lies on the stack itself: give has read it before the stack is anybody else's. */
+    return hf_stack_give(fiber->pool, &fiber->stack);
 }
 
 /* --- switches ------------------------------------------------------------------------------- */
@@ -54,7 +63,7 @@ static void *go_plain(const struct hf_fiber *fiber, hf_context *from, const hf_c
                                                  : hfi_context_switch(from, to, value);
 }
 
-static __attribute__((noinline)) void *go_in_annotated(struct hf_fiber *fiber, void *value) {
+static __attribute__((noinline)) hf_status go_in_annotated(struct hf_fiber *fiber, void *value) {
     const char *low = (const char *)fiber->stack.stack_ptr - fiber->stack.size;
     if (hfi_asan_is_here())
         __sanitizer_start_switch_fiber(&fiber->asan_back_fake, low, fiber->stack.size);
@@ -64,11 +73,11 @@ static __attribute__((noinline)) void *go_in_annotated(struct hf_fiber *fiber, v
     }
     value = go_plain(fiber, &fiber->back, &fiber->context, value);
     if (hfi_asan_is_here()) __sanitizer_finish_switch_fiber(fiber->asan_back_fake, NULL, NULL);
-    return value;
+    return (hf_status)(intptr_t)value;
 }
 
-static __attribute__((noinline)) void *go_out_annotated(struct hf_fiber *fiber, void *value,
-                                                        bool for_good) {
+static __attribute__((noinline)) hf_status go_out_annotated(struct hf_fiber *fiber, void *value,
+                                                            bool for_good) {
     if (hfi_asan_is_here())
         __sanitizer_start_switch_fiber(for_good ? NULL : &fiber->asan_fake, fiber->asan_back_low,
                                        fiber->asan_back_size);
@@ -77,7 +86,7 @@ static __attribute__((noinline)) void *go_out_annotated(struct hf_fiber *fiber, 
     if (hfi_asan_is_here())
         __sanitizer_finish_switch_fiber(fiber->asan_fake, &fiber->asan_back_low,
                                         &fiber->asan_back_size);
-    return value;
+    return (hf_status)(intptr_t)value;
 }
 
 void hfi_fiber_arrived(struct hf_fiber *fiber) {
@@ -85,37 +94,50 @@ void hfi_fiber_arrived(struct hf_fiber *fiber) {
         __sanitizer_finish_switch_fiber(NULL, &fiber->asan_back_low, &fiber->asan_back_size);
 }
 
-static inline void *go_in(struct hf_fiber *fiber, void *value) {
+/* What a switch carries is the status that the other side returns; values travel through resume_out
+ * and yield_out. So nothing is left to do after a switch, the calls below are jumps, and the CPU's
+ * return-address predictor has no return to miss. */
+static inline hf_status go_in(struct hf_fiber *fiber, hf_status status) {
+    void *carried = (void *)(intptr_t)status;
     if (__builtin_expect((fiber->flags & (HFI_FIBER_FLOAT | HFI_FIBER_ANNOTATED)) == 0, 1))
-        return hfi_context_switch(&fiber->back, &fiber->context, value);
-    if ((fiber->flags & HFI_FIBER_ANNOTATED) != 0) return go_in_annotated(fiber, value);
-    return hfi_context_switch_float(&fiber->back, &fiber->context, value);
+        return hfi_context_go(&fiber->back, &fiber->context, carried);
+    if ((fiber->flags & HFI_FIBER_ANNOTATED) != 0) return go_in_annotated(fiber, carried);
+    return hfi_context_go_float(&fiber->back, &fiber->context, carried);
 }
 
-static inline void *go_out(struct hf_fiber *fiber, void *value, bool for_good) {
+static inline hf_status go_out(struct hf_fiber *fiber, bool for_good) {
     if (__builtin_expect((fiber->flags & (HFI_FIBER_FLOAT | HFI_FIBER_ANNOTATED)) == 0, 1))
-        return hfi_context_switch(&fiber->context, &fiber->back, value);
-    if ((fiber->flags & HFI_FIBER_ANNOTATED) != 0) return go_out_annotated(fiber, value, for_good);
-    return hfi_context_switch_float(&fiber->context, &fiber->back, value);
+        return hfi_context_go(&fiber->context, &fiber->back, NULL);
+    if ((fiber->flags & HFI_FIBER_ANNOTATED) != 0) return go_out_annotated(fiber, NULL, for_good);
+    return hfi_context_go_float(&fiber->context, &fiber->back, NULL);
 }
 
-void *hfi_fiber_go_in(struct hf_fiber *fiber, void *value) {
-    return go_in(fiber, value);
+hf_status hfi_fiber_go_in(struct hf_fiber *fiber, hf_status status) {
+    return go_in(fiber, status);
 }
 
-void *hfi_fiber_go_out(struct hf_fiber *fiber, void *value, bool for_good) {
-    return go_out(fiber, value, for_good);
+hf_status hfi_fiber_go_out(struct hf_fiber *fiber, bool for_good) {
+    return go_out(fiber, for_good);
 }
 
 /* --- the public ones ------------------------------------------------------------------------ */
 
-static void fiber_main(void *argument, void *value) {
+/* The resumer runs again, with this value. */
+static inline void hand_back(struct hf_fiber *self, hf_fiber_state state, void *value) {
+    struct hf_fiber *resumer = self->resumer;
+    self->state = (uint8_t)state;
+    *self->resume_out = value;
+    hfi_fiber_current = resumer;
+    if (resumer != NULL) resumer->state = HF_FIBER_RUNNING;
+}
+
+static __attribute__((aligned(64))) void fiber_main(void *argument, void *value) {
     struct hf_fiber *fiber = argument;
     (void)value;
     hfi_fiber_arrived(fiber);
     value = fiber->function(fiber, fiber->argument);
-    fiber->state = HF_FIBER_FINISHED;
-    (void)go_out(fiber, value, true);
+    hand_back(fiber, HF_FIBER_FINISHED, value);
+    (void)go_out(fiber, true);
     __builtin_unreachable();
 }
 
@@ -141,13 +163,11 @@ hf_status hf_fiber_resume(hf_fiber *fiber, void *value, void **value_out) {
     struct hf_fiber *self = hfi_fiber_current;
     if (self != NULL) self->state = HF_FIBER_WAITING;
     fiber->resumer = self;
+    fiber->resume_out = value_out != NULL ? value_out : &fiber->ignored;
     fiber->state = HF_FIBER_RUNNING;
     hfi_fiber_current = fiber;
-    value = go_in(fiber, value);
-    hfi_fiber_current = self;
-    if (self != NULL) self->state = HF_FIBER_RUNNING;
-    if (value_out != NULL) *value_out = value;
-    return HF_OK;
+    *fiber->yield_out = value;
+    return go_in(fiber, fiber->cancelled ? HF_E_CANCELLED : HF_OK);
 }
 
 hf_status hf_fiber_yield(hf_fiber *self, void *value, void **value_out) {
@@ -155,10 +175,9 @@ hf_status hf_fiber_yield(hf_fiber *self, void *value, void **value_out) {
             self == NULL || self != hfi_fiber_current || (self->flags & HFI_FIBER_TASK) != 0, 0))
         return HF_E_INVALID;
     if (__builtin_expect(self->cancelled, 0)) return HF_E_CANCELLED;
-    self->state = HF_FIBER_SUSPENDED;
-    value = go_out(self, value, false);
-    if (value_out != NULL) *value_out = value;
-    return __builtin_expect(self->cancelled, 0) ? HF_E_CANCELLED : HF_OK;
+    self->yield_out = value_out != NULL ? value_out : &self->ignored;
+    hand_back(self, HF_FIBER_SUSPENDED, value);
+    return go_out(self, false);
 }
 
 hf_status hf_fiber_cancel(hf_fiber *fiber) {

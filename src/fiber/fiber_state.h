@@ -21,8 +21,11 @@ struct hf_fiber {
     hf_context context; /* where it goes on                         */
     hf_context back;    /* where whoever resumed it goes on         */
     struct hf_fiber *resumer;
-    uint8_t state; /* hf_fiber_state                           */
-    uint8_t flags; /* hfi_fiber_flag                           */
+    void **resume_out; /* where the value for the resumer goes     */
+    void **yield_out;  /* where the value for the fiber goes       */
+    void *ignored;     /* place of values that nobody wants        */
+    uint8_t state;     /* hf_fiber_state                           */
+    uint8_t flags;     /* hfi_fiber_flag                           */
     bool cancelled;
     hf_fiber_function function;
     void *argument;
@@ -44,9 +47,9 @@ hf_status hfi_fiber_make(hf_stack_pool *pool, size_t size, hf_context_entry entr
                          unsigned flags, struct hf_fiber **fiber_out);
 /* Gives the stack back. */
 hf_status hfi_fiber_unmake(struct hf_fiber *fiber);
-/* Switches with whatever the flags of the fiber ask for. */
-void *hfi_fiber_go_in(struct hf_fiber *fiber, void *value);
-void *hfi_fiber_go_out(struct hf_fiber *fiber, void *value, bool for_good);
+/* Switches with whatever the flags of the fiber ask for; `status` is what the other side returns. */
+hf_status hfi_fiber_go_in(struct hf_fiber *fiber, hf_status status);
+hf_status hfi_fiber_go_out(struct hf_fiber *fiber, bool for_good);
 /* First thing on the new stack. */
 void hfi_fiber_arrived(struct hf_fiber *fiber);
 

@@ -7,7 +7,7 @@
  * Talks to    fiber_state.h, meta.
  * Threads     one at a time. Nothing thread-local is read after a switch on the side of a task.
  * Fails with  HF_E_INVALID, HF_E_BUSY, HF_E_CLOSED, HF_E_CANCELLED; what hf_stack_take says.
- * Why         a detached task that ends cannot free the stack it stands on: whoever runs next does. */
+ * Why         a detached task that ends cannot free the stack it stands on: the loop does. */
 #include "base/assert.h"
 #include "fiber/annotate.h"
 #include "fiber/fiber_state.h"
@@ -30,7 +30,7 @@ struct hf_scheduler {
     hf_context loop; /* of run, while a task is running */
     hf_task *head, *tail;
     hf_task *running;
-    hf_task *ended; /* detached, and nobody stands on its stack any more */
+    hf_task *ended; /* detached, to be freed by the loop                   */
     hf_task *all;
     uint64_t live, ready;
     uint64_t turns; /* left in this run */
@@ -67,8 +67,8 @@ static void task_free(hf_task *task) {
     (void)hfi_fiber_unmake(&task->fiber);
 }
 
-/* After every switch, on the new stack. */
-static inline void bury(hf_scheduler *s) {
+/* Of the loop: no task stands on its stack any more. */
+static void bury(hf_scheduler *s) {
     if (__builtin_expect(s->ended != NULL, 0)) {
         hf_task *task = s->ended;
         s->ended = NULL;
@@ -84,22 +84,21 @@ static inline void mark_running(hf_scheduler *s, hf_task *task) {
     hfi_fiber_current = &task->fiber;
 }
 
-/* From the running task to the next one, or to the loop. Returns when it is this task's turn. */
-static void leave(hf_scheduler *s, hf_task *self, bool for_good) {
-    self->fiber.state = for_good ? HF_FIBER_FINISHED : HF_FIBER_SUSPENDED;
-    if (s->through_loop) {
-        (void)hfi_fiber_go_out(&self->fiber, NULL, for_good);
-    } else {
-        hf_task *next = s->turns > 0 ? queue_pop(s) : NULL;
-        if (next != NULL) {
-            s->turns--;
-            mark_running(s, next);
-            (void)hfi_context_switch(&self->fiber.context, &next->fiber.context, NULL);
-        } else {
-            (void)hfi_context_switch(&self->fiber.context, &s->loop, NULL);
-        }
-    }
-    bury(s);
+/* What the yield or park of a task returns when its turn comes. */
+static inline void *turn_status(const hf_scheduler *s) {
+    return (void *)(intptr_t)(s->cancelling ? HF_E_CANCELLED : HF_OK);
+}
+
+/* From the running task to the next one, or to the loop. Returns when it is this task's turn: as the
+ * last thing its callers do, so that it is a jump (see fiber.c). */
+static inline hf_status leave(hf_scheduler *s, hf_task *self) {
+    self->fiber.state = HF_FIBER_SUSPENDED;
+    if (__builtin_expect(s->through_loop, 0)) return hfi_fiber_go_out(&self->fiber, false);
+    hf_task *next = s->turns > 0 ? queue_pop(s) : NULL;
+    if (next == NULL) return hfi_context_go(&self->fiber.context, &s->loop, NULL);
+    s->turns--;
+    mark_running(s, next);
+    return hfi_context_go(&self->fiber.context, &next->fiber.context, turn_status(s));
 }
 
 static void task_main(void *argument, void *value) {
@@ -107,12 +106,15 @@ static void task_main(void *argument, void *value) {
     hf_scheduler *s = self->scheduler;
     (void)value;
     hfi_fiber_arrived(&self->fiber);
-    bury(s);
     self->result = self->function(self->argument);
     s->live--;
     if (self->joiner != NULL) queue_push(s, self->joiner);
     if (self->detached) s->ended = self;
-    leave(s, self, true);
+    self->fiber.state = HF_FIBER_FINISHED;
+    if (s->through_loop)
+        (void)hfi_fiber_go_out(&self->fiber, true);
+    else
+        (void)hfi_context_switch(&self->fiber.context, &s->loop, NULL);
     __builtin_unreachable();
 }
 
@@ -126,9 +128,9 @@ static hf_status run(hf_scheduler *s, uint64_t turns) {
         s->turns--;
         mark_running(s, next);
         if (s->through_loop)
-            (void)hfi_fiber_go_in(&next->fiber, NULL);
+            (void)hfi_fiber_go_in(&next->fiber, s->cancelling ? HF_E_CANCELLED : HF_OK);
         else
-            (void)hfi_context_switch(&s->loop, &next->fiber.context, NULL);
+            (void)hfi_context_switch(&s->loop, &next->fiber.context, turn_status(s));
         bury(s);
     }
     s->running = NULL;
@@ -236,8 +238,7 @@ hf_status hf_task_yield(void) {
     hf_scheduler *s = self->scheduler;
     if (s->cancelling) return HF_E_CANCELLED;
     queue_push(s, self);
-    leave(s, self, false);
-    return s->cancelling ? HF_E_CANCELLED : HF_OK;
+    return leave(s, self);
 }
 
 hf_status hf_task_park(void) {
@@ -250,8 +251,7 @@ hf_status hf_task_park(void) {
         return HF_OK;
     }
     self->parked = true;
-    leave(s, self, false);
-    return s->cancelling ? HF_E_CANCELLED : HF_OK;
+    return leave(s, self);
 }
 
 void hf_task_unpark(hf_task *task) {
@@ -273,8 +273,8 @@ hf_status hf_task_join(hf_task *task, void **result_out) {
         if (self == NULL || self->scheduler != s) return HF_E_BUSY;
         if (s->cancelling) return HF_E_CANCELLED;
         task->joiner = self;
-        leave(s, self, false);
-        if (s->cancelling) return HF_E_CANCELLED; /* the task goes with the scheduler */
+        hf_status status = leave(s, self);
+        if (status != HF_OK) return status; /* the task goes with the scheduler */
         hf_assert(task->fiber.state == HF_FIBER_FINISHED);
     }
     if (result_out != NULL) *result_out = task->result;

@@ -37,7 +37,10 @@ static size_t magazine_bytes(void) {
 
 static inline struct hfi_stack_magazine *magazine_of(const hf_stack_pool *pool) {
     uint32_t place = pool->thread_index;
-    return __builtin_expect(cached[place].id == pool->id, 1) ? cached[place].magazine : NULL;
+    if (__builtin_expect(cached[place].id != pool->id, 0)) return NULL;
+    struct hfi_stack_magazine *m = cached[place].magazine;
+    if (m == NULL) __builtin_unreachable(); /* an id is only there with a magazine */
+    return m;
 }
 
 /* The owner goes in; false if the magazine is being withdrawn. */
@@ -69,7 +72,6 @@ static void magazine_unlink(struct hfi_stack_magazine *m) HF_REQUIRES(m->pool->l
     *(m->prev != NULL ? &m->prev->next : &pool->magazines) = m->next;
     if (m->next != NULL) m->next->prev = m->prev;
     pool->takes += relaxed_load(m->takes);
-    pool->gives += relaxed_load(m->gives);
     pool->magazine_count--;
     hfi_os_unmap(m, magazine_bytes());
 }
@@ -128,7 +130,7 @@ void hfi_stack_magazines_free(hf_stack_pool *pool) {
 void hfi_stack_withdraw(hf_stack_pool *pool, bool all) {
     bool any = false;
     for (struct hfi_stack_magazine *m = pool->magazines; m != NULL; m = m->next) {
-        uint64_t done = relaxed_load(m->takes) + relaxed_load(m->gives);
+        uint64_t done = relaxed_load(m->takes) * HFI_STACK_MAGAZINE + relaxed_load(m->count);
         bool idle = done == m->seen;
         m->seen = done;
         if (relaxed_load(m->count) == 0 || !(all || idle)) continue;
@@ -270,9 +272,8 @@ static __attribute__((noinline)) hf_status take_slow(hf_stack_pool *pool, hf_sta
     return HF_OK;
 }
 
-hf_status hf_stack_take(hf_stack_pool *pool, hf_stack *stack_out) {
-    HF_EXPECT(pool != NULL);
-    HF_EXPECT(stack_out != NULL);
+/* A null pool or handle faults at its first use: no need to ask in the few instructions there are. */
+__attribute__((aligned(64))) hf_status hf_stack_take(hf_stack_pool *pool, hf_stack *stack_out) {
     struct hfi_stack_magazine *m = magazine_of(pool);
     if (__builtin_expect(m == NULL, 0)) return take_slow(pool, stack_out);
     uint32_t count;
@@ -327,7 +328,6 @@ static __attribute__((noinline)) void give_slow(hf_stack_pool *pool, struct hfi_
     struct hfi_stack_magazine *m = pool->odd ? NULL : hfi_stack_magazine_mine(pool);
     hfi_lock_acquire(&pool->lock);
     relaxed_store(slot->tag, relaxed_load(slot->tag) + 1);
-    pool->gives++;
     if (m != NULL) {
         uint32_t count = relaxed_load(m->count);
         if (count == m->capacity) magazine_flush(m, (count + 1) / 2);
@@ -344,9 +344,7 @@ static __attribute__((noinline)) void give_slow(hf_stack_pool *pool, struct hfi_
         hfi_reclaim_wake();
 }
 
-hf_status hf_stack_give(hf_stack_pool *pool, const hf_stack *stack) {
-    HF_EXPECT(pool != NULL);
-    HF_EXPECT(stack != NULL);
+__attribute__((aligned(64))) hf_status hf_stack_give(hf_stack_pool *pool, const hf_stack *stack) {
     struct hfi_stack_slot *slot = slot_of(pool, stack);
     if (__builtin_expect(slot == NULL, 0)) return refuse_give(pool, stack);
     struct hfi_stack_magazine *m = magazine_of(pool);
@@ -354,10 +352,11 @@ hf_status hf_stack_give(hf_stack_pool *pool, const hf_stack *stack) {
         uint32_t count;
         if (__builtin_expect(magazine_enter(m) && (count = relaxed_load(m->count)) < m->capacity,
                              1)) {
-            relaxed_store(slot->tag, stack->generation + 1);
-            relaxed_store(m->items[count], slot);
+            relaxed_store(slot->tag, relaxed_load(slot->tag) + 1);
+            /* Mostly it comes back to where it was: not writing keeps the next take from waiting for
+             * this store. */
+            if (relaxed_load(m->items[count]) != slot) relaxed_store(m->items[count], slot);
             relaxed_store(m->count, count + 1);
-            relaxed_store(m->gives, relaxed_load(m->gives) + 1);
             magazine_leave(m);
             return HF_OK;
         }

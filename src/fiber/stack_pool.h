@@ -50,8 +50,8 @@ struct hfi_stack_magazine {
     _Atomic uint32_t closed; /* the owner must take the slow path              */
     _Atomic uint32_t count;
     uint32_t capacity;
-    _Atomic uint64_t takes, gives;
-    uint64_t seen; /* takes + gives at the last tick; guarded by: pool->lock */
+    _Atomic uint64_t takes;
+    uint64_t seen; /* takes and count at the last tick; guarded by: pool->lock */
     uint32_t thread_id;
     struct hf_stack_pool *pool;
     struct hfi_stack_magazine *next, *prev; /* guarded by: pool->lock */
@@ -84,7 +84,7 @@ struct hf_stack_pool {
     uint64_t withdrawn_ns;                /* guarded by: lock; last look at magazines      */
     struct hfi_stack_magazine *magazines; /* guarded by: lock                      */
     uint64_t magazine_count;              /* guarded by: lock                              */
-    uint64_t takes, gives; /* guarded by: lock; of magazines that are gone and slow paths */
+    uint64_t takes; /* guarded by: lock; of magazines that are gone and slow paths */
     uint64_t failures, limit_hits, refills, flushes, purges, returned; /* guarded by: lock */
     uint64_t peak; /* guarded by: lock; bytes mapped                */
     _Atomic uint64_t reports;

@@ -6,19 +6,20 @@
  *             names are the same addresses without the detour through the procedure linkage table.
  * Threads     stateless.
  * Why         `jmp` and not `ret`: the return-address predictor of the CPU would guess the caller of
- *             the other side, and miss every time (8 ns instead of 2). The first frame says that its
- *             return address is undefined, where unwinders and debuggers stop.
+ *             the other side, and miss every time (8 ns instead of 2). Where to is loaded before the
+ *             registers are popped: waiting for it last costs as much as the rest. Each switch lies in
+ *             one cache line: across two of them it took 7 ns instead of 2. The first frame
+ *             says that its return address is undefined, where unwinders and debuggers stop.
  * Source      System V ABI, AMD64 supplement, 3.2.1: rbx rbp r12-r15, mxcsr control bits, x87 cw. */
 #if defined(__x86_64__)
 
 #include <holdfast/fiber.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "os/context.h"
 
 __asm__(".pushsection .text.hf_context,\"ax\",@progbits\n"
-        ".p2align 4\n"
+        ".p2align 6\n"
         ".globl hf_context_switch\n"
         ".type hf_context_switch,@function\n"
         ".globl hfi_context_switch\n"
@@ -39,8 +40,10 @@ __asm__(".pushsection .text.hf_context,\"ax\",@progbits\n"
         "    .cfi_adjust_cfa_offset 8\n"
         "    pushq %r15\n"
         "    .cfi_adjust_cfa_offset 8\n"
+        "    movq (%rsi), %rcx\n"
         "    movq %rsp, (%rdi)\n"
-        "    movq (%rsi), %rsp\n"
+        "    movq %rcx, %rsp\n"
+        "    movq 48(%rcx), %rcx\n"
         "    movq %rdx, %rax\n"
         "    popq %r15\n"
         "    .cfi_adjust_cfa_offset -8\n"
@@ -54,7 +57,7 @@ __asm__(".pushsection .text.hf_context,\"ax\",@progbits\n"
         "    .cfi_adjust_cfa_offset -8\n"
         "    popq %rbp\n"
         "    .cfi_adjust_cfa_offset -8\n"
-        "    popq %rcx\n"
+        "    leaq 8(%rsp), %rsp\n"
         "    .cfi_adjust_cfa_offset -8\n"
         "    .cfi_register %rip, %rcx\n"
         "    jmp *%rcx\n"
@@ -62,7 +65,7 @@ __asm__(".pushsection .text.hf_context,\"ax\",@progbits\n"
         ".size hf_context_switch,.-hf_context_switch\n"
         ".size hfi_context_switch,.-hfi_context_switch\n"
 
-        ".p2align 4\n"
+        ".p2align 6\n"
         ".globl hf_context_switch_float\n"
         ".type hf_context_switch_float,@function\n"
         ".globl hfi_context_switch_float\n"
@@ -83,16 +86,18 @@ __asm__(".pushsection .text.hf_context,\"ax\",@progbits\n"
         "    .cfi_adjust_cfa_offset 8\n"
         "    pushq %r15\n"
         "    .cfi_adjust_cfa_offset 8\n"
-        "    leaq -8(%rsp), %rsp\n"
+        "    pushq %rax\n"
         "    .cfi_adjust_cfa_offset 8\n"
         "    stmxcsr (%rsp)\n"
         "    fnstcw 4(%rsp)\n"
+        "    movq (%rsi), %rcx\n"
         "    movq %rsp, (%rdi)\n"
-        "    movq (%rsi), %rsp\n"
+        "    movq %rcx, %rsp\n"
+        "    ldmxcsr (%rcx)\n"
+        "    fldcw 4(%rcx)\n"
+        "    movq 56(%rcx), %rcx\n"
         "    movq %rdx, %rax\n"
-        "    ldmxcsr (%rsp)\n"
-        "    fldcw 4(%rsp)\n"
-        "    leaq 8(%rsp), %rsp\n"
+        "    popq %rsi\n"
         "    .cfi_adjust_cfa_offset -8\n"
         "    popq %r15\n"
         "    .cfi_adjust_cfa_offset -8\n"
@@ -106,7 +111,7 @@ __asm__(".pushsection .text.hf_context,\"ax\",@progbits\n"
         "    .cfi_adjust_cfa_offset -8\n"
         "    popq %rbp\n"
         "    .cfi_adjust_cfa_offset -8\n"
-        "    popq %rcx\n"
+        "    popq %rsi\n"
         "    .cfi_adjust_cfa_offset -8\n"
         "    .cfi_register %rip, %rcx\n"
         "    jmp *%rcx\n"
@@ -140,7 +145,8 @@ void hf_context_make(hf_context *context, void *stack_ptr, hf_context_entry entr
     enum { R15, R14, R13, R12, RBX, RBP, RETURN, WORDS };
     uint64_t *top = (uint64_t *)((uintptr_t)stack_ptr & ~(uintptr_t)15);
     uint64_t *frame = top - 2 - WORDS;
-    memset(frame, 0, (size_t)(top - frame) * sizeof *frame);
+    frame[RBP] = 0;
+    top[-1] = top[-2] = 0;
     frame[RETURN] = (uint64_t)(uintptr_t)hfi_context_first;
     frame[RBX] = (uint64_t)(uintptr_t)entry;
     frame[R12] = (uint64_t)(uintptr_t)argument;
