@@ -243,7 +243,7 @@ static struct hfi_stack_slot *pop_slot(hf_stack_pool *pool, struct hfi_stack_mag
 static __attribute__((noinline)) hf_status take_slow(hf_stack_pool *pool, hf_stack *out) {
     hf_status status = HF_OK;
     struct hfi_stack_slot *slot;
-    uint32_t tag;
+    uint32_t tag, thread_id;
     if (hfi_stack_overflow_installed()) (void)hf_stack_thread_prepare();
     for (;;) {
         struct hfi_stack_magazine *m = pool->odd ? NULL : hfi_stack_magazine_mine(pool);
@@ -258,12 +258,13 @@ static __attribute__((noinline)) hf_status take_slow(hf_stack_pool *pool, hf_sta
         tag = relaxed_load(slot->tag);
         if ((tag & 1) == 0) pool->takes++;
         hfi_lock_release(&pool->lock);
+        thread_id = m != NULL ? m->thread_id : hfi_os_thread_id();
         if ((tag & 1) == 0) break;
         /* It is in somebody's hands: two threads gave it at once. Once out, it stays out. */
         report_misuse(pool, HF_REPORT_DOUBLE_FREE, slot, slot->top, "take");
     }
     relaxed_store(slot->tag, tag + 1);
-    relaxed_store(slot->owner, hfi_os_thread_id());
+    relaxed_store(slot->owner, thread_id);
     if (pool->paint) hfi_stack_paint_take(pool, slot);
     if (pool->valgrind)
         slot->prev = hfi_valgrind_stack_register(hfi_stack_low(pool, slot), slot->top);

@@ -95,7 +95,7 @@ static bool slots_commit(hf_stack_pool *pool, size_t count) HF_REQUIRES(pool->lo
     size_t wanted = page_up(count * sizeof *pool->slots);
     if (wanted <= pool->slots_committed) return true;
     /* In steps: each is a system call. */
-    size_t step = pool->slots_committed / 2 + 16 * HFI_PAGE;
+    size_t step = page_up(pool->slots_committed / 2) + 16 * HFI_PAGE;
     if (wanted < pool->slots_committed + step) wanted = pool->slots_committed + step;
     if (wanted > pool->table_slots) wanted = pool->table_slots;
     if (hfi_os_commit(pool->table.base + pool->slots_committed, wanted - pool->slots_committed) !=

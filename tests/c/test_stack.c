@@ -62,6 +62,16 @@ static void touch(const hf_stack *stack, size_t bytes) {
         ((volatile char *)stack->stack_ptr)[-(ptrdiff_t)i] = 1;
 }
 
+static size_t mappings(void) {
+    size_t lines = 0;
+    FILE *file = fopen("/proc/self/maps", "r");
+    if (file == NULL) return 0;
+    for (int c; (c = fgetc(file)) != EOF;)
+        lines += c == '\n';
+    fclose(file);
+    return lines;
+}
+
 static void test_take_gives_a_writable_stack_between_guards(void) {
     const size_t sizes[] = {4096, 5000, 65536, 100000, 1 << 20, 64 << 20};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -152,6 +162,42 @@ static void test_many_stacks_are_disjoint(void) {
     memset(out, 0, sizeof out);
     CHECK_EQ(account(pool).blocks_in_use, 0);
     CHECK_EQ(hf_stack_pool_destroy(pool), HF_OK);
+}
+
+/* HOLDFAST_TEST_STACKS=1000000 in the nightly run: 4 GB, a few seconds. */
+static void test_many_guarded_stacks_at_once_each_touched(void) {
+    const char *asked = getenv("HOLDFAST_TEST_STACKS");
+    size_t count = asked != NULL ? strtoull(asked, NULL, 10) : CHECK_SANITIZED ? 2000 : 20000;
+    size_t maps_before = mappings();
+    hf_stack *stacks = calloc(count, sizeof *stacks);
+    int ends[2];
+    CHECK(stacks != NULL);
+    CHECK_EQ(pipe(ends), 0);
+    hf_stack_pool *pool = make_pool(65536, NULL);
+    for (size_t i = 0; i < count; i++) {
+        stacks[i] = take(pool);
+        ((volatile uint64_t *)stacks[i].stack_ptr)[-1] = i;
+    }
+    /* Light guards cost no mapping: there are not two per stack, but a handful per region. */
+    if (info_of(pool).light_guards) CHECK_LE(mappings() - maps_before, 50);
+    check_random random = {.state = count};
+    for (size_t k = 0; k < 5000; k++) {
+        size_t i = check_random_below(&random, count);
+        char *top = stacks[i].stack_ptr;
+        CHECK_EQ(((uint64_t *)(void *)top)[-1], i);
+        CHECK_EQ(write(ends[1], top - 65536 - 1, 1), -1); /* the kernel faults as we would */
+        CHECK_EQ(errno, EFAULT);
+        CHECK_EQ(write(ends[1], top, 1), -1);
+        CHECK_EQ(write(ends[1], top - 1, 1), 1);
+    }
+    CHECK_EQ(account(pool).blocks_in_use, count);
+    for (size_t i = 0; i < count; i++)
+        CHECK_EQ(hf_stack_give(pool, &stacks[i]), HF_OK);
+    CHECK_EQ(hf_stack_pool_trim(pool), count * 65536);
+    CHECK_EQ(hf_stack_pool_destroy(pool), HF_OK);
+    close(ends[0]);
+    close(ends[1]);
+    free(stacks);
 }
 
 static void test_give_twice_reports_double_free_and_is_refused(void) {
@@ -659,6 +705,7 @@ int main(void) {
     CHECK_RUN(test_options_outside_their_range_are_refused);
     CHECK_RUN(test_reuse_is_last_in_first_out_with_a_new_generation);
     CHECK_RUN(test_many_stacks_are_disjoint);
+    CHECK_RUN(test_many_guarded_stacks_at_once_each_touched);
     CHECK_RUN(test_give_twice_reports_double_free_and_is_refused);
     CHECK_RUN(test_give_to_another_pool_reports_foreign_free);
     CHECK_RUN(test_count_max_refuses_and_recovers);
