@@ -111,6 +111,8 @@ pythons: packages
 	done
 
 nightly: test test-checked asan tsan fuzz pythons
+	cd build/release && HOLDFAST_TEST_STACKS=1000000 HOLDFAST_TEST_TASKS=100000 \
+	    ctest -R '^c/test_(stack|fiber)$$' --output-on-failure
 	$(BIN)/python -m pytest -m nightly --junitxml=$(RESULTS)/nightly.xml $(PYTEST_ARGS)
 	@$(BIN)/python tools/test_counts.py $(RESULTS)
 

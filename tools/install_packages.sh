@@ -4,7 +4,8 @@
 set -u
 
 packages="ninja-build cmake gcc g++ clang-14 clang-format-14 libclang-rt-14-dev valgrind
-    libmimalloc2.0 libjemalloc2 libtcmalloc-minimal4 redis-server redis-tools sqlite3 git gdb"
+    libmimalloc2.0 libjemalloc2 libtcmalloc-minimal4 redis-server redis-tools sqlite3 git gdb
+    libboost-context-dev"
 
 missing=""
 for package in $packages; do
