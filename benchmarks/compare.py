@@ -6,7 +6,8 @@
     python benchmarks/compare.py --suite c --programs xmallocN,sh6N --only mimalloc,holdfast-fast
     python benchmarks/compare.py --suite c --peer snmalloc=/opt/libsnmallocshim.so
 
-Suites: c, instructions, rest, python, numpy, attribution, arena, all. Results go to benchmarks/results/.
+Suites: c, instructions, rest, python, numpy, attribution, arena, pool, all.
+Results go to benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 
 from harness import allocators, tables
 
-SUITES = ("c", "instructions", "rest", "python", "numpy", "attribution", "arena")
+SUITES = ("c", "instructions", "rest", "python", "numpy", "attribution", "arena", "pool")
 
 
 def _arguments() -> argparse.Namespace:

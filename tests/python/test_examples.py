@@ -125,3 +125,10 @@ def test_fiber_python_prints_what_the_readme_shows(under: tuple[str, ...]) -> No
     expected = (EXAMPLES / "fiber_python" / "README.md").read_text()
     assert output in expected
     assert " 0 wrong" in output
+
+
+@pytest.mark.parametrize("under", [(), ("-m", "holdfast", "run", "--quiet")], ids=["plain", "run"])
+def test_record_pool_prints_what_the_readme_shows(under: tuple[str, ...]) -> None:
+    pytest.importorskip("numpy")
+    output = run(sys.executable, *under, EXAMPLES / "record_pool" / "main.py")
+    assert output in (EXAMPLES / "record_pool" / "README.md").read_text()
