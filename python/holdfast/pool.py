@@ -235,14 +235,16 @@ def _makers(kind: npt.DTypeLike) -> tuple[np.dtype[Any], Any, Any]:
         raise InvalidArgumentError(f"dtype {dtype} holds Python objects; use plain data")
     if dtype.itemsize == 0:
         raise InvalidArgumentError(f"dtype {dtype} has no bytes")
-    # frombuffer keeps the memoryview, and with it the borrow, as the base of what it makes.
-    frombuffer, shape = np.frombuffer, dtype.shape
+    # frombuffer makes a memoryview, and with it the borrow, the base of what it returns.
+    frombuffer: Any = np.frombuffer
+    shape = dtype.shape
 
     def make_array(handle: PoolHandle) -> np.ndarray[Any, Any]:
-        return frombuffer(memoryview(handle), dtype, 1).reshape(shape)
+        array: np.ndarray[Any, Any] = frombuffer(handle, dtype, 1).reshape(shape)
+        return array
 
     def make_record(handle: PoolHandle) -> np.void:
-        record: np.void = frombuffer(memoryview(handle), dtype, 1)[0]
+        record: np.void = frombuffer(handle, dtype, 1)[0]
         return record
 
     return dtype, make_array, make_record if dtype.names else None
