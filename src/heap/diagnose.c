@@ -262,12 +262,25 @@ static void diagnose_small(struct hfi_slab *slab, const char *address, const cha
     }
 }
 
+/* The header before a payload of the middle or large tier was overwritten. */
+static void report_header(hf_heap *heap, const char *payload, size_t extent,
+                          struct hfi_owner *owner, const char *found_by) {
+    hf_report report;
+    begin(&report, heap, HF_REPORT_UNDERFLOW, payload, found_by);
+    describe_block(&report, payload, extent, hfi_block_note(payload, extent));
+    hfi_middle_header_damage(payload, &report.damage_offset, &report.damage_length,
+                             &report.expected, &report.found);
+    report.bytes_count = (uint32_t)(report.damage_length < 16 ? report.damage_length : 16);
+    memcpy(report.bytes, payload + report.damage_offset, report.bytes_count);
+    quarantine(owner);
+    emit(heap, &report);
+}
+
 static void diagnose_middle(struct hfi_middle_pool *pool, const char *address,
                             const char *found_by) {
     hf_heap *heap = pool->heap;
     void *payload = NULL;
     size_t extent = 0;
-    hf_report report;
     enum hfi_middle_where where = hfi_middle_find(pool, address, &payload, &extent);
     uint64_t live = payload != NULL && heap->trailer ? hfi_block_note(payload, extent) : 0;
     switch (where) {
@@ -283,16 +296,7 @@ static void diagnose_middle(struct hfi_middle_pool *pool, const char *address,
     case HFI_MIDDLE_INSIDE:
         report_plain(heap, HF_REPORT_INTERIOR_FREE, address, payload, extent, live, found_by);
         break;
-    case HFI_MIDDLE_DAMAGED:
-        begin(&report, heap, HF_REPORT_UNDERFLOW, address, found_by);
-        describe_block(&report, payload, extent, live);
-        hfi_middle_header_damage(payload, &report.damage_offset, &report.damage_length,
-                                 &report.expected, &report.found);
-        report.bytes_count = (uint32_t)(report.damage_length < 16 ? report.damage_length : 16);
-        memcpy(report.bytes, (const char *)payload + report.damage_offset, report.bytes_count);
-        hfi_middle_quarantine(pool);
-        emit(heap, &report);
-        break;
+    case HFI_MIDDLE_DAMAGED: report_header(heap, payload, extent, &pool->owner, found_by); break;
     case HFI_MIDDLE_START: report_damaged(heap, payload, extent, &pool->owner, found_by); break;
     }
 }
@@ -311,6 +315,8 @@ static void diagnose_large(struct hfi_large *large, const char *address, const c
     if (address != large->payload)
         report_plain(heap, HF_REPORT_INTERIOR_FREE, address, large->payload, large->extent, note,
                      found_by);
+    else if (!hfi_large_header_whole(large))
+        report_header(heap, large->payload, large->extent, &large->owner, found_by);
     else
         report_damaged(heap, large->payload, large->extent, &large->owner, found_by);
 }

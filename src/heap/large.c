@@ -1,6 +1,6 @@
 /* large.c - segments handed out whole.
  *
- *   | payload ... slack | trailer |  (guard page)   unused rest of the last slice
+ *   | header | payload ... slack | trailer |  (guard page)   unused rest of the last slice
  *
  * Invariants  a large block that is not quarantined is in the list of live ones.
  * Talks to    segment, pagemap, meta.   Called by malloc, walk.
@@ -16,10 +16,12 @@
 
 #include "fault.h"
 #include "heap_state.h"
+#include "middle_units.h"
 #include "reclaim.h"
 
 #define HUGE_LEAST  ((size_t)4 << 20) /* from here on huge pages pay, as NumPy found */
 #define RECENT      64u               /* freed payloads remembered, to tell a double free */
+#define LEAD        64u               /* header included: payloads stay on cache lines */
 #define RESTING     64u               /* freed guarded blocks that fault, in debug        */
 #define FAULT_EVERY 32u               /* guarded blocks between two looks at the SIGSEGV handler */
 #define REST_MOST   2u                /* of up to so many slices: address space is bounded */
@@ -95,6 +97,16 @@ static enum hfi_zone zone_of(const hf_heap *heap, size_t size) {
     return size >= least ? HFI_ZONE_HUGE : HFI_ZONE_SMALL;
 }
 
+/* Room for a header before the payload. Alignments above a page keep their place in the segment. */
+static size_t lead_of(const hf_heap *heap, size_t alignment, bool guarded) {
+    if (!heap->trailer || guarded || alignment > HFI_PAGE) return 0;
+    return alignment > LEAD ? alignment : LEAD;
+}
+
+bool hfi_large_header_whole(const struct hfi_large *large) {
+    return large->lead == 0 || hfi_middle_header_whole(large->payload);
+}
+
 /* A block over `slices` that nobody sees yet; its payload is the base. */
 static struct hfi_large *large_make(hf_heap *heap, unsigned home, size_t size, size_t slices,
                                     size_t align, bool *zero_out) {
@@ -125,14 +137,20 @@ void *hfi_large_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t 
                       size_t *extent_out, bool *zero_out, bool guarded) {
     if (size > PTRDIFF_MAX - HFI_HUGE_PAGE) return NULL;
     if (size == 0) size = 1; /* aligned, in profile `fast`: an address of its own */
-    size_t pages = round_page(size), total = pages + (guarded ? HFI_PAGE : 0);
+    size_t lead = lead_of(heap, alignment, guarded);
+    size_t pages = round_page(lead + size), total = pages + (guarded ? HFI_PAGE : 0);
     size_t slices = (total + HFI_SLICE - 1) >> HFI_SLICE_SHIFT;
     size_t align = alignment > HFI_SLICE ? alignment >> HFI_SLICE_SHIFT : 1;
     unsigned home = tc != NULL ? tc->home : 0;
     struct hfi_large *large = large_make(heap, home, size, slices, align, zero_out);
     if (large == NULL) return NULL;
     if (!*zero_out && tc != NULL) hfi_own_add(tc->large_hits, 1);
-    large->extent = pages;
+    large->extent = pages - lead;
+    if (lead != 0) {
+        large->lead = (uint32_t)lead;
+        large->payload = large->base + lead;
+        hfi_middle_header_write(large->payload);
+    }
     char *guard = large->base + segment_size(large) - HFI_PAGE;
     if (guarded && hfi_os_guard(guard, HFI_PAGE) == 0) {
         /* A guarded block ends where the guard begins, as far as its alignment allows; a gap that
@@ -205,7 +223,7 @@ static void resized(struct hfi_large *large, size_t slices, size_t pages) {
     hfi_lock_acquire(&set->lock);
     set->live_bytes = set->live_bytes + slices * HFI_SLICE - segment_size(large);
     large->slices = slices;
-    large->extent = pages;
+    large->extent = pages - large->lead;
     hfi_lock_release(&set->lock);
 }
 
@@ -246,11 +264,14 @@ static struct hfi_large *move_pages(struct hfi_large *large, size_t slices, size
     struct hfi_large *to =
         large_make(heap, hfi_segment_home(0, heap->node), pages, slices, 1, &zero);
     if (to == NULL) return NULL;
-    if (hfi_os_move(large->base, round_page(large->extent), to->base) != 0) {
+    if (hfi_os_move(large->base, round_page(large->lead + large->extent), to->base) != 0) {
         large_release(to);
         return NULL;
     }
-    to->extent = pages;
+    to->lead = large->lead;
+    to->payload = to->base + to->lead;
+    to->extent = pages - to->lead;
+    if (to->lead != 0) hfi_middle_header_write(to->payload);
     large_publish(to);
     hfi_large_free(large);
     return to;
@@ -259,7 +280,8 @@ static struct hfi_large *move_pages(struct hfi_large *large, size_t slices, size
 void *hfi_large_resize(struct hfi_large *large, size_t size, size_t *extent_out, bool *moved_out) {
     *moved_out = false;
     if (large->guarded || size > PTRDIFF_MAX - HFI_HUGE_PAGE) return NULL;
-    size_t pages = round_page(size), slices = (pages + HFI_SLICE - 1) >> HFI_SLICE_SHIFT;
+    size_t pages = round_page(large->lead + size);
+    size_t slices = (pages + HFI_SLICE - 1) >> HFI_SLICE_SHIFT;
     bool done = slices <= large->slices ? shrink(large, slices, pages) : grow(large, slices, pages);
     if (!done) {
         large = move_pages(large, slices, pages);

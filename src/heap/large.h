@@ -18,6 +18,7 @@ struct hfi_large {
     size_t slices;
     char *payload;
     size_t extent; /* payload to trailer's end                          */
+    uint32_t lead; /* base to payload, the header at its end; 0: none   */
     uint64_t number;
     uint64_t note; /* guarded: what the trailer says and the site, where no overflow reaches */
     uint32_t site;
@@ -37,6 +38,8 @@ void hfi_large_free(struct hfi_large *large);
  * NULL if the caller must copy. */
 void *hfi_large_resize(struct hfi_large *large, size_t size, size_t *extent_out, bool *moved_out);
 void hfi_large_quarantine(struct hfi_large *large);
+/* The header before the payload is whole, or there is none. */
+bool hfi_large_header_whole(const struct hfi_large *large);
 /* True if the address was the payload of one of the last freed blocks. */
 bool hfi_large_was(hf_heap *heap, const void *address);
 

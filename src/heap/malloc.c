@@ -211,7 +211,7 @@ bool hfi_resolve(const void *block, struct hfi_live *live) {
         live->heap = pool->heap;
     } else {
         struct hfi_large *large = (struct hfi_large *)owner;
-        if (large->payload != block || !large->live) return false;
+        if (large->payload != block || !large->live || !hfi_large_header_whole(large)) return false;
         live->heap = large->heap;
         live->extent = large->extent;
     }

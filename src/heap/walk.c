@@ -173,12 +173,14 @@ static bool classify_large(hf_heap *heap, const struct hfi_large *copy, struct f
                                  .state = HF_BLOCK_LIVE};
     if (heap->trailer) {
         uint64_t note = hfi_block_peek_note(large->payload, large->extent);
-        if (note <= HFI_NOTE_MAX)
+        if (note <= HFI_NOTE_MAX) {
             judge_live(out, large->payload, note);
-        else if (hfi_block_peek_note_freed(large->payload, large->extent) <= HFI_NOTE_MAX)
+            out->suspect |= !hfi_large_header_whole(large);
+        } else if (hfi_block_peek_note_freed(large->payload, large->extent) <= HFI_NOTE_MAX) {
             out->block.state = HF_BLOCK_CACHED; /* another thread is freeing it */
-        else
+        } else {
             out->suspect = true;
+        }
     }
     hfi_large_unpin(heap);
     return true;
