@@ -105,7 +105,9 @@ static uint32_t collect(struct hfi_tcache *tc, void **batch, uint16_t *counts) {
         for (void **slot = slots + 1; slot < was->top; slot++)
             batch[total + counts[c]++] = *slot;
         total += counts[c];
-        hfi_own_store(m->top, slots + 1);
+        /* SYNC(tcache.top): the slots were read; pairs with the owner's push, whose store to a slot
+         * depends on the top it loaded. */
+        __atomic_store_n(&m->top, slots + 1, __ATOMIC_RELEASE);
         hfi_own_store(m->limit, was->limit);
     }
     return total;

@@ -25,10 +25,10 @@
 #include "pages/segment.h"
 
 /* Words of one writer that others may look at. Plain moves but where TSan wants to know: it gets
- * release stores, because it does not know membarrier(2), which makes them that when the idle sweep
- * takes over what a sleeping thread wrote. */
+ * acquire and release, because it does not know membarrier(2), which makes them that when the idle
+ * sweep takes over what a sleeping thread wrote, nor what an address that was loaded orders. */
 #ifdef HFI_TSAN
-#define hfi_own_load(word)         __atomic_load_n(&(word), __ATOMIC_RELAXED)
+#define hfi_own_load(word)         __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
 #define hfi_own_store(word, value) __atomic_store_n(&(word), (value), __ATOMIC_RELEASE)
 #else
 #define hfi_own_load(word)         (word)

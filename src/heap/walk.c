@@ -139,7 +139,9 @@ static uint32_t block_from(const struct hfi_middle_pool *pool, uint32_t at) {
     bool used;
     if (pool->base == NULL || at >= fit->units) return at;
     uint32_t start = hfi_fit_find(fit, at, &used);
-    return start == at ? at : start + fit->length[start];
+    /* NONE: the tables are damaged. The walk ends or goes on as they say; the check reports them. */
+    if (start == at || start == HFI_FIT_NONE) return at;
+    return start + fit->length[start];
 }
 
 static void walk_middle(hf_heap *heap, struct hfi_middle_pool *pool, found_visitor visit,
