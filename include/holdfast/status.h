@@ -10,7 +10,12 @@
 extern "C" {
 #endif
 
+/* A C++ program may meet the value of a newer library, which an enum of C++ could not hold. */
+#ifdef __cplusplus
+typedef enum hf_status : int {
+#else
 typedef enum hf_status {
+#endif
 #define HF_STATUS(name, value, python, sentence) HF_##name = value,
 #include <holdfast/status.def>
 #undef HF_STATUS
