@@ -6,7 +6,7 @@
     python benchmarks/compare.py --suite c --programs xmallocN,sh6N --only mimalloc,holdfast-fast
     python benchmarks/compare.py --suite c --peer snmalloc=/opt/libsnmallocshim.so
 
-Suites: c, instructions, rest, python, numpy, attribution, arena, pool, all.
+Suites: c, instructions, rest, python, numpy, attribution, arena, pool, arrays, all.
 Results go to benchmarks/results/.
 """
 
@@ -18,7 +18,7 @@ import sys
 
 from harness import allocators, tables
 
-SUITES = ("c", "instructions", "rest", "python", "numpy", "attribution", "arena", "pool")
+SUITES = ("c", "instructions", "rest", "python", "numpy", "attribution", "arena", "pool", "arrays")
 
 
 def _arguments() -> argparse.Namespace:

@@ -109,7 +109,6 @@ BlockHeader *Store::dress(void *base, std::size_t extent, std::size_t alignment)
 void *Store::hand_out(BlockHeader *block, std::size_t size) noexcept {
     block->size = size;
     block->state = BlockHeader::live_mark;
-    allocs_++;
     bytes_ += size;
     bytes_peak_ = std::max(bytes_peak_, bytes_);
     counts_[block->index].live++;
@@ -305,12 +304,13 @@ StoreFigures Store::figures() {
     made.bytes_peak = bytes_peak_;
     for (const Scope *scope = top_; scope != nullptr; scope = scope->below)
         made.cached += scope->cached;
-    made.allocs = allocs_;
     made.recycled = recycled_;
-    for (std::size_t index = 0; index < array_class::count; index++)
+    for (std::size_t index = 0; index < array_class::count; index++) {
+        made.allocs += counts_[index].allocs;
         if (counts_[index].allocs != 0)
             made.classes.push_back(
                 {array_class::size(index), counts_[index].live, counts_[index].allocs});
+    }
     return made;
 }
 

@@ -201,7 +201,7 @@ private:
     const bool source_runs_python_;
     bool listed_ = true;
     std::size_t bytes_ = 0, bytes_peak_ = 0;
-    std::uint64_t allocs_ = 0, recycled_ = 0;
+    std::uint64_t recycled_ = 0;
     Count counts_[array_class::count];
 };
 

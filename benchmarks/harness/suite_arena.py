@@ -60,7 +60,11 @@ def bumpalo() -> Path | None:
 
 def times(rounds: int, library: Path | None) -> tuple[Figures, Figures]:
     """Nanoseconds per block: least and median, by arena and workload."""
-    command = [str(measure.BUILD / "bench_arena"), str(rounds), *([str(library)] if library else [])]
+    command = [
+        str(measure.BUILD / "bench_arena"),
+        str(rounds),
+        *([str(library)] if library else []),
+    ]
     output = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True).stdout
     least: Figures = {}
     middle: Figures = {}

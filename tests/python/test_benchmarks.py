@@ -104,3 +104,13 @@ def test_instructions_of_a_pair_repeat_and_grow_with_the_work() -> None:
     cleared = instructions.per_pair(COLUMNS[0], "calloc")
     assert cleared is not None
     assert cleared > first > 7  # seven are the loop
+
+
+@pytest.mark.parametrize("more", [[], ["--install"]])
+def test_arrays_measures_every_variant(more: list[str]) -> None:
+    pytest.importorskip("holdfast.numpy")
+    command = [sys.executable, str(PYTHON / "arrays.py"), "--scale", "1", *more]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    figures = json.loads(done.stdout)
+    for name in ("empty1K plain", "empty1K array", "a10+1 heap", "arenaB64M", "outB64M"):
+        assert figures[name] > 0

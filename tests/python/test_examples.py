@@ -91,6 +91,15 @@ def test_python_heap_prints_what_the_readme_shows() -> None:
     assert shape(output) == readme_output("python_heap")
 
 
+@pytest.mark.parametrize("how", ["plain", "preload"])
+def test_particles_print_what_the_readme_shows(how: str) -> None:
+    pytest.importorskip("numpy")
+    front = [] if how == "plain" else ["-m", "holdfast", "run", "--quiet"]
+    script = EXAMPLES / "particles" / "main.py"
+    output = run(sys.executable, *front, script, "--particles", "20000", "--steps", "20")
+    assert shape(output) == readme_output("particles")
+
+
 def test_python_heap_runs_under_holdfast_run() -> None:
     pytest.importorskip("numpy")
     script = EXAMPLES / "python_heap" / "main.py"
