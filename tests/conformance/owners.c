@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../c/check.h"
+#include "../c/account.h"
+#include "../c/arena_account.h"
 
 static void *heap_alloc(owner *o, size_t size) {
     return hf_heap_malloc(o->heap, size);
@@ -99,8 +100,107 @@ static size_t libc_usable(owner *o, void *block) {
     return malloc_usable_size(block);
 }
 
+/* --- arenas: a word before each block remembers its size, as malloc's verbs need it ------------- */
+
+typedef struct arena_word {
+    size_t size, whole; /* asked for; of the arena's block */
+} arena_word;
+_Static_assert(sizeof(arena_word) == 16, "keeps the alignment of 16");
+
+static void *arena_block(owner *o, size_t alignment, size_t size, bool zero) {
+    size_t lead = alignment > 16 ? alignment : 16, whole = 0;
+    if (__builtin_add_overflow(size, lead, &whole)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    char *raw = zero ? hf_arena_allocate_zeroed(o->arena, whole, alignment)
+                     : hf_arena_alloc_aligned(o->arena, whole, alignment);
+    if (raw == NULL) return NULL;
+    CHECK(hf_arena_owns(o->arena, raw));
+    ((arena_word *)(void *)(raw + lead))[-1] = (arena_word){size, whole};
+    atomic_fetch_add(&o->live, 1);
+    return raw + lead;
+}
+
+static void *arena_alloc(owner *o, size_t size) {
+    return arena_block(o, 16, size, false);
+}
+static void *arena_zero(owner *o, size_t count, size_t size) {
+    size_t bytes = 0;
+    if (__builtin_mul_overflow(count, size, &bytes)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return arena_block(o, 16, bytes, true);
+}
+static void *arena_aligned(owner *o, size_t alignment, size_t size) {
+    if (alignment != 0) return arena_block(o, alignment, size, false);
+    errno = EINVAL;
+    return NULL;
+}
+static size_t arena_usable(owner *o, void *block) {
+    (void)o;
+    return block != NULL ? ((arena_word *)block)[-1].size : 0;
+}
+static void arena_give(owner *o, void *block) {
+    if (block == NULL) return;
+    arena_word word = ((arena_word *)block)[-1];
+    hf_arena_free(o->arena, (char *)block - (word.whole - word.size), word.whole);
+    if (atomic_fetch_sub(&o->live, 1) == 1 && !o->quiet) CHECK_EQ(hf_arena_reset(o->arena), HF_OK);
+}
+static void *arena_resize(owner *o, void *block, size_t size) {
+    size_t old = arena_usable(o, block);
+    if (size == 0 && block != NULL) {
+        arena_give(o, block);
+        return NULL;
+    }
+    void *moved = arena_alloc(o, size);
+    if (moved == NULL || block == NULL) return moved;
+    memcpy(moved, block, old < size ? old : size);
+    arena_give(o, block);
+    return moved;
+}
+
+static owner open_arena(const char *name) {
+    hf_arena_options options;
+    bool shared = strcmp(name, "arena-shared") == 0;
+    hf_arena_options_init(&options,
+                          strcmp(name, "arena-safety") == 0 ? HF_ARENA_SAFETY : HF_ARENA_DEFAULT);
+    options.thread_safe = shared;
+    options.statistics |= strcmp(name, "arena-statistics") == 0;
+    options.name = name;
+    return (owner){.name = name,
+                   .arena = arena_open(&options),
+                   .exact = true,
+                   .threads = shared,
+                   .recycles = !shared,
+                   .closable = true,
+                   .alloc = arena_alloc,
+                   .alloc_zero = arena_zero,
+                   .resize = arena_resize,
+                   .alloc_aligned = arena_aligned,
+                   .give = arena_give,
+                   .usable = arena_usable};
+}
+
+hf_stats owner_stats(owner *o) {
+    return o->arena != NULL ? arena_stats(o->arena) : account_stats(o->heap);
+}
+
+void owner_whole(owner *o) {
+    if (o->arena != NULL) {
+        arena_account(o->arena);
+        arena_whole(o->arena);
+    } else {
+        account_check(o->heap);
+        account_whole(o->heap);
+    }
+}
+
 static owner open_default(const char *name) {
     return (owner){.name = name,
+                   .threads = true,
+                   .recycles = true,
                    .heap = hf_heap_default(),
                    .exact = hf_options_active()->profile != HF_PROFILE_FAST,
                    .alloc = default_alloc,
@@ -148,6 +248,8 @@ static owner open_heap(const char *name) {
         CHECK_FAIL("%s is no owner: %s", name, why);
     owner o = {.name = name,
                .exact = options.profile != HF_PROFILE_FAST,
+               .threads = true,
+               .recycles = true,
                .closable = true,
                .alloc = heap_alloc,
                .alloc_zero = heap_zero,
@@ -163,10 +265,13 @@ owner owner_open(const char *name) {
     if (strcmp(name, "default") == 0) return open_default(name);
     if (strcmp(name, "domain") == 0) return open_domain(name);
     if (strcmp(name, "malloc") == 0) return open_libc(name);
+    if (strncmp(name, "arena", 5) == 0) return open_arena(name);
     return open_heap(name);
 }
 
 void owner_close(owner *o) {
-    if (o->closable) CHECK_EQ(hf_heap_destroy(o->heap), HF_OK);
+    if (o->closable)
+        CHECK_EQ(o->arena != NULL ? hf_arena_destroy(o->arena) : hf_heap_destroy(o->heap), HF_OK);
     o->heap = NULL;
+    o->arena = NULL;
 }

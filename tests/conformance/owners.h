@@ -8,12 +8,19 @@
 #define HF_TESTS_OWNERS_H
 
 #include <holdfast/holdfast.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 typedef struct owner {
     const char *name;
-    hf_heap *heap;
+    hf_heap *heap;   /* NULL: not a heap */
+    hf_arena *arena; /* NULL: not an arena */
     bool exact;
+    bool threads;  /* any thread may use it                      */
+    bool recycles; /* a block given back is used for the next one */
+    bool
+        quiet; /* an arena is reset when nothing is live: set while other threads use it to stop that */
+    _Atomic size_t live;
     bool closable; /* owner_close frees every block that is left */
     void *(*alloc)(struct owner *owner, size_t size);
     void *(*alloc_zero)(struct owner *owner, size_t count, size_t size);
@@ -23,7 +30,12 @@ typedef struct owner {
     size_t (*usable)(struct owner *owner, void *block);
 } owner;
 
-/* Names: "default", "malloc", "domain", "fast", "checked", "hardened", "debug", and those four with
+/* The account, whatever kind of owner it is. */
+hf_stats owner_stats(owner *owner);
+/* Verifies everything; nothing may be found. */
+void owner_whole(owner *owner);
+
+/* Names: "arena", "arena-safety", "arena-shared", "arena-statistics", "default", "malloc", "domain", "fast", "checked", "hardened", "debug", and those four with
  * "-next" or "-best" for the other orders of the middle tier. */
 owner owner_open(const char *name);
 void owner_close(owner *owner);
