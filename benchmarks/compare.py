@@ -6,8 +6,8 @@
     python benchmarks/compare.py --suite c --programs xmallocN,sh6N --only mimalloc,holdfast-fast
     python benchmarks/compare.py --suite c --peer snmalloc=/opt/libsnmallocshim.so
 
-Suites: c, instructions, rest, python, numpy, attribution, arena, pool, arrays, all.
-Results go to benchmarks/results/.
+Suites: c, instructions, rest, python, numpy, attribution, arena, pool, arrays, pyfiber,
+all. Results go to benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -18,7 +18,18 @@ import sys
 
 from harness import allocators, tables
 
-SUITES = ("c", "instructions", "rest", "python", "numpy", "attribution", "arena", "pool", "arrays")
+SUITES = (
+    "c",
+    "instructions",
+    "rest",
+    "python",
+    "numpy",
+    "attribution",
+    "arena",
+    "pool",
+    "arrays",
+    "pyfiber",
+)
 
 
 def _arguments() -> argparse.Namespace:

@@ -289,7 +289,7 @@ static PyType_Spec fiber_spec = {
     .slots = fiber_slots,
 };
 
-static PyMethodDef functions[] = {
+PyMethodDef fiber_functions[] = {
     {"suspend", (PyCFunction)(void (*)(void))function_suspend, METH_FASTCALL, DOC_SUSPEND},
     {"current", function_current, METH_NOARGS, DOC_CURRENT},
     {"run_on_stack", (PyCFunction)(void (*)(void))fiber_run_on_stack, METH_FASTCALL | METH_KEYWORDS,
@@ -297,11 +297,10 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-int fiber_setup(PyObject *module) {
+int fiber_setup(void) {
     fiber_base_code = interpreter_base_code();
     fiber_type = (PyTypeObject *)PyType_FromSpec(&fiber_spec);
     if (fiber_base_code == NULL || fiber_type == NULL) return -1;
     fiber_type->tp_vectorcall = fiber_vectorcall;
-    if (PyModule_AddFunctions(module, functions) < 0) return -1;
-    return PyModule_AddObjectRef(module, "Fiber", (PyObject *)fiber_type);
+    return 0;
 }

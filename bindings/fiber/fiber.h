@@ -88,10 +88,10 @@ int fiber_check_supported(void);
 /* stack_pool.c. Borrowed; NULL with an exception. */
 stack_pool *stack_pool_of_size(size_t stack_size);
 stack_pool *stack_pool_of_argument(PyObject *stack_size); /* int or "64 MiB" */
+/* Named for reports: `kind`, at most 16 characters, then `name`, or what the function is called. */
 int stack_pool_take(stack_pool *pool, hf_stack *stack_out, const char *kind, PyObject *name,
                     PyObject *function);
-int stack_pool_setup(PyObject *module);
-void stack_pool_teardown(void);
+int stack_pool_setup(void);
 
 /* thread.c. The record of the calling thread, borrowed; NULL with an exception. */
 extern _Thread_local fiber_thread *fiber_thread_here;
@@ -102,7 +102,7 @@ void fiber_link(fiber **list, fiber *self);
 void fiber_unlink(fiber *self);
 /* A suspended fiber that nobody can reach: closed now, or soon by its own thread. */
 void fiber_discard(fiber *self);
-int fiber_thread_setup(PyObject *module);
+int fiber_thread_setup(void);
 
 static inline fiber_thread *fiber_thread_get(PyThreadState *tstate) {
     fiber_thread *thread = fiber_thread_here;
@@ -124,6 +124,7 @@ const char *fiber_name(fiber *self);
 PyObject *fiber_run_on_stack(PyObject *module, PyObject *const *args, Py_ssize_t count,
                              PyObject *keywords);
 const char *fiber_self_test(void);
-int fiber_setup(PyObject *module);
+extern PyMethodDef fiber_functions[];
+int fiber_setup(void);
 
 #endif

@@ -3,7 +3,8 @@
  * Invariants  if the interpreter is not known, or fails the self-test, everything can be imported and
  *             nothing used: fiber_unsupported says why.
  * Talks to    all of fiber.h, holdfast.errors.   Called by the import of holdfast._fiber.
- * Threads     the GIL is held. One module per process: sub-interpreters of their own GIL are refused.
+ * Threads     the GIL is held. Sub-interpreters may import it and get UnsupportedError; those with a
+ *             GIL of their own may not.
  * Fails with  ImportError, MemoryError. */
 #include "fiber.h"
 
@@ -32,9 +33,11 @@ PyObject *fiber_raise(hf_status status, const char *format, ...) {
 }
 
 int fiber_check_supported(void) {
-    if (fiber_unsupported == NULL) return 0;
-    fiber_raise(HF_E_UNSUPPORTED, "fibers and run_on_stack do not work here: %s",
-                fiber_unsupported);
+    const char *reason = fiber_unsupported;
+    if (reason == NULL && PyInterpreterState_Get() != PyInterpreterState_Main())
+        reason = "this is not the main interpreter";
+    if (reason == NULL) return 0;
+    fiber_raise(HF_E_UNSUPPORTED, "fibers and run_on_stack do not work here: %s", reason);
     return -1;
 }
 
@@ -61,15 +64,16 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static int module_exec(PyObject *module) {
+/* Once per process: types, thread records and shared pools are the main interpreter's. */
+static int setup(void) {
     static int done;
-    if (done) {
-        PyErr_SetString(PyExc_ImportError, "holdfast._fiber can be loaded once per process");
+    if (done) return 0;
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError,
+                        "holdfast is to be imported by the main interpreter first");
         return -1;
     }
-    if (fiber_thread_setup(module) < 0 || stack_pool_setup(module) < 0 || fiber_setup(module) < 0 ||
-        PyModule_AddFunctions(module, functions) < 0)
-        return -1;
+    if (fiber_thread_setup() < 0 || stack_pool_setup() < 0 || fiber_setup() < 0) return -1;
     done = 1;
 #ifdef INTERPRETER_UNSUPPORTED
     fiber_unsupported = INTERPRETER_UNSUPPORTED;
@@ -77,6 +81,13 @@ static int module_exec(PyObject *module) {
     fiber_unsupported = fiber_self_test();
 #endif
     return PyErr_Occurred() ? -1 : 0;
+}
+
+static int module_exec(PyObject *module) {
+    if (setup() < 0 || PyModule_AddFunctions(module, functions) < 0) return -1;
+    if (PyModule_AddFunctions(module, fiber_functions) < 0) return -1;
+    if (PyModule_AddObjectRef(module, "Fiber", (PyObject *)fiber_type) < 0) return -1;
+    return PyModule_AddObjectRef(module, "StackPool", (PyObject *)stack_pool_type);
 }
 
 static PyModuleDef_Slot slots[] = {

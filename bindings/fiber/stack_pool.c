@@ -112,6 +112,7 @@ stack_pool *stack_pool_of_argument(PyObject *stack_size) {
 
 int stack_pool_take(stack_pool *pool, hf_stack *stack_out, const char *kind, PyObject *name,
                     PyObject *function) {
+    const size_t kind_size = strlen(kind);
     if (pool->pool == NULL) {
         fiber_raise(HF_E_CLOSED, "the stack pool is closed");
         return -1;
@@ -132,8 +133,11 @@ int stack_pool_take(stack_pool *pool, hf_stack *stack_out, const char *kind, PyO
         text = Py_TYPE(function)->tp_name;
     }
     char whole[HF_STACK_NAME_MAX + 1];
-    if (kind[0] != '\0') {
-        snprintf(whole, sizeof whole, "%s%s", kind, text);
+    if (kind_size != 0) {
+        const size_t size = strnlen(text, HF_STACK_NAME_MAX - kind_size);
+        memcpy(whole, kind, kind_size);
+        memcpy(whole + kind_size, text, size);
+        whole[kind_size + size] = '\0';
         text = whole;
     }
     (void)hf_stack_name(pool->pool, stack_out, text);
@@ -346,10 +350,9 @@ static PyType_Spec pool_spec = {
     .slots = pool_slots,
 };
 
-int stack_pool_setup(PyObject *module) {
+int stack_pool_setup(void) {
     pools_by_argument = PyDict_New();
     pools_by_size = PyDict_New();
     stack_pool_type = (PyTypeObject *)PyType_FromSpec(&pool_spec);
-    if (pools_by_argument == NULL || pools_by_size == NULL || stack_pool_type == NULL) return -1;
-    return PyModule_AddObjectRef(module, "StackPool", (PyObject *)stack_pool_type);
+    return pools_by_argument != NULL && pools_by_size != NULL && stack_pool_type != NULL ? 0 : -1;
 }

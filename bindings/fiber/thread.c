@@ -166,8 +166,7 @@ static PyType_Spec thread_end_spec = {
     .slots = thread_end_slots,
 };
 
-int fiber_thread_setup(PyObject *module) {
-    (void)module;
+int fiber_thread_setup(void) {
     thread_end_key = PyUnicode_InternFromString("holdfast._fiber.thread");
     thread_end_type = (PyTypeObject *)PyType_FromSpec(&thread_end_spec);
     return thread_end_key != NULL && thread_end_type != NULL ? 0 : -1;

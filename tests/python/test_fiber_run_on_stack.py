@@ -215,6 +215,38 @@ def test_unknown_interpreter_is_refused_with_the_reason() -> None:
     assert issubclass(UnsupportedError, NotImplementedError)
 
 
+def test_module_may_be_imported_again() -> None:
+    code = """
+        import sys, holdfast
+        fiber = holdfast.Fiber(holdfast.suspend)
+        fiber.resume()
+        for name in [n for n in sys.modules if n in ("holdfast._fiber", "holdfast.fiber")]:
+            del sys.modules[name]
+        import holdfast.fiber
+        assert holdfast.fiber.Fiber is type(fiber)
+        assert fiber.resume(3) == 3
+        print("good")
+    """
+    assert ok(code) == "good\n"
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="sub-interpreters cannot import holdfast")
+def test_sub_interpreter_imports_and_is_refused() -> None:
+    code = """
+        import holdfast, _xxsubinterpreters as subinterpreters, sys
+        inner = subinterpreters.create()
+        subinterpreters.run_string(inner, f"import sys; sys.path[:] = {sys.path!r}\\n" + '''
+        import holdfast
+        try: holdfast.Fiber(len)
+        except holdfast.UnsupportedError as error: print(error)
+        try: holdfast.run_on_stack(len, "")
+        except holdfast.UnsupportedError as error: print(error)
+        '''.replace("        ", ""))
+        assert holdfast.Fiber(len).resume("abc") == 3
+    """
+    assert ok(code).count("not the main interpreter") == 2
+
+
 # ---- what kills a small stack ----
 
 NEST = """
