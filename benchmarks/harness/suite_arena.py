@@ -1,8 +1,9 @@
 """Suite "arena": bump allocators side by side in one process, in time and in instructions.
 
-benchmarks/c/bench_arena.cpp holds our arenas, std::pmr, LLVM's and protobuf's where their headers are, and
-glibc; bumpalo joins where cargo can build benchmarks/rust/bumpalo. Slices of all of them take turns and the
-least time counts. Instructions are those of callgrind, the difference of two numbers of cycles.
+benchmarks/c/bench_arena.cpp holds our arenas, std::pmr, LLVM's and protobuf's where their headers
+are, and glibc; bumpalo joins where cargo can build benchmarks/rust/bumpalo. Slices of all of them
+take turns and the least time counts. Instructions are those of callgrind, the difference of two
+numbers of cycles.
 """
 
 from __future__ import annotations
@@ -123,9 +124,9 @@ def main(columns: Sequence[Allocator], given: argparse.Namespace, only: Sequence
     least, middle = times(rounds, library)
     counts = instructions(list(least), library)
     text = (
-        "Nanoseconds per block, least of all slices; `null` is the loop and the store alone. `big` is "
-        "1,000,000 blocks of 8 to 256 B, 132 MB, filled and reset again and again; `scope` is mark, one "
-        "block of 48 B, and leaving; `reset` is the reset alone.\n\n"
+        "Nanoseconds per block, least of all slices; `null` is the loop and the store alone. "
+        "`big` is 1,000,000 blocks of 8 to 256 B, 132 MB, filled and reset again and again; "
+        "`scope` is mark, one block of 48 B, and leaving; `reset` is the reset alone.\n\n"
         + _table(least, list(WORKLOADS), 2)
     )
     if counts:

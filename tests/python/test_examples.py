@@ -56,7 +56,7 @@ def readme_output(folder: str) -> list[str]:
     return shape(match[1])
 
 
-@pytest.mark.parametrize("folder", ["c_heap", "cpp_pmr"])
+@pytest.mark.parametrize("folder", ["c_heap", "cpp_pmr", "arena_parser"])
 def test_example_built_by_cmake_prints_what_the_readme_shows(folder: str, tmp_path: Path) -> None:
     cmake = tool("cmake")
     tool("cc", "gcc", "clang")
@@ -71,6 +71,7 @@ def test_example_built_by_cmake_prints_what_the_readme_shows(folder: str, tmp_pa
     [
         ("c_heap", "main.c", ("cc", "gcc", "clang"), ["-std=c11", "-Wall", "-Wextra", "-Werror"]),
         ("cpp_pmr", "main.cpp", ("c++", "g++", "clang++"), ["-std=c++20", "-Wall", "-Wextra"]),
+        ("arena_parser", "main.cpp", ("c++", "g++", "clang++"), ["-std=c++20", "-Wall", "-Wextra"]),
     ],
 )
 def test_example_built_by_pkg_config_runs(
