@@ -14,14 +14,28 @@
 #include "hot.h"
 #include "hot_path.h"
 
+/* Asks for what the next malloc looks at: as much of a block as is filled, and its trailer. NULL does
+ * no harm. */
+static inline void fetch(const void *block, size_t extent) {
+    uintptr_t at = (uintptr_t)block;
+    __builtin_prefetch((const void *)at);
+    __builtin_prefetch((const void *)(at + extent - HFI_TRAILER));
+    if (extent <= 64) return;
+    for (size_t line = 64; line < HFI_FILL_MAX; line += 64)
+        __builtin_prefetch((const void *)(at + line));
+}
+
 static inline void *hardened_malloc(int domain, size_t size) {
     if (hfi_unlikely(size > HFI_SMALL_MAX - HFI_TRAILER))
         return hfi_domain_malloc_cold(domain, size);
     unsigned class_index = hfi_class_of(size + HFI_TRAILER);
     size_t extent = hfi_class_size[class_index];
     struct hfi_magazine *m = &hfi_tcache_current->magazine[class_index];
-    char *block = hfi_own_load(m->top)[-1];
+    void **top = hfi_own_load(m->top);
+    char *block = top[-1];
     if (hfi_unlikely(block == NULL)) return hfi_domain_malloc_cold(domain, size);
+    /* The next of this class, which a refill may have brought from far. */
+    fetch(top[-2], extent);
     hfi_own_step(m->top, -1);
     hfi_own_add(m->allocs, 1);
     /* A site word of the last owner is no pattern: the suspect path knows. */
@@ -81,13 +95,7 @@ static inline void hardened_free(int domain, void *pointer, size_t size) {
     hfi_own_store(*place, block);
     if (hfi_unlikely(out == NULL)) return;
     /* It rested long enough to leave the cache, and the next malloc of this class looks at it. */
-    __builtin_prefetch(out);
-    __builtin_prefetch(out + extent - HFI_TRAILER);
-    if (extent > 64) {
-        __builtin_prefetch(out + 64);
-        __builtin_prefetch(out + 128);
-        __builtin_prefetch(out + 192);
-    }
+    fetch(out, extent);
     *hfi_own_load(m->top) = out;
     hfi_own_step(m->top, 1);
 }
