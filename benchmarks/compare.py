@@ -7,7 +7,7 @@
     python benchmarks/compare.py --suite c --peer snmalloc=/opt/libsnmallocshim.so
 
 Suites: c, instructions, rest, python, numpy, attribution, arena, pool, arrays, pyfiber,
-all. Results go to benchmarks/results/.
+fiber, all. Results go to benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ SUITES = (
     "pool",
     "arrays",
     "pyfiber",
+    "fiber",
 )
 
 

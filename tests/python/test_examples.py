@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -142,3 +144,49 @@ def test_record_pool_prints_what_the_readme_shows(under: tuple[str, ...]) -> Non
     pytest.importorskip("numpy")
     output = run(sys.executable, *under, EXAMPLES / "record_pool" / "main.py")
     assert output in (EXAMPLES / "record_pool" / "README.md").read_text()
+
+
+def build_fiber_server(folder: Path) -> Path:
+    cmake = tool("cmake")
+    tool("c++", "g++", "clang++")
+    run(cmake, "-S", EXAMPLES / "fiber_server", "-B", folder, f"-Dholdfast_ROOT={PREFIX}")
+    run(cmake, "--build", folder)
+    return folder / "fiber_server"
+
+
+def test_fiber_server_answers_every_client_and_names_who_overflows(tmp_path: Path) -> None:
+    server = build_fiber_server(tmp_path)
+
+    def start() -> tuple[subprocess.Popen[str], str]:
+        process = subprocess.Popen(
+            [str(server), "0"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        return process, process.stdout.readline().split()[-1]
+
+    process, port = start()
+    try:
+        output = run(sys.executable, EXAMPLES / "fiber_server" / "client.py", port, "300", "10")
+        assert output.strip() == "300 connections, 3003 lines, 0 wrong"
+        said, _ = process.communicate(input="", timeout=60)
+        assert process.returncode == 0
+        assert "300 connections, at most 300 at once, 3003 lines" in said
+        assert said.strip().endswith("2 in use")
+    finally:
+        process.kill()
+
+    process, port = start()
+    try:
+        with socket.create_connection(("127.0.0.1", int(port)), 60) as client:
+            client.sendall(b"deep 10000000\n")
+            assert client.recv(100) == b""
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGABRT
+        assert "fiber 'connection-1' overflowed its 64.0 KiB stack at 0x" in errors
+        assert "pool 'connections'" in errors
+    finally:
+        process.kill()
