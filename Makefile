@@ -85,7 +85,7 @@ lint: packages setup
 	$(BIN)/mypy
 	$(BIN)/python tools/check_layers.py
 	$(BIN)/python tools/docs_from_tables.py --check
-	$(BIN)/python tools/docs_from_tables.py --check
+	$(BIN)/python tools/check_named_tests.py
 
 format: packages setup
 	@clang-format-14 -i $(FORMATTED)
