@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
+import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import holdfast
@@ -600,3 +604,14 @@ def test_fibers_work_under_holdfast_run(through: tuple[str, ...]) -> None:
         print("good")
     """
     assert ok(code, through=through) == "good\n"
+
+
+def test_benchmark_measures_every_kind_it_can() -> None:
+    program = Path(__file__).resolve().parents[2] / "benchmarks" / "python" / "fibers.py"
+    done = subprocess.run(
+        [sys.executable, str(program), "1"], capture_output=True, text=True, timeout=200, check=True
+    )
+    figures = json.loads(done.stdout)["figures"]
+    for name in ("round_trip", "deep100", "create", "live10000", "call"):
+        assert figures[f"fiber {name}"]["least"] > 0
+    assert ("greenlet create" in figures) == (find_spec("greenlet") is not None)
