@@ -10,13 +10,22 @@ import dataclasses
 import gc
 import sys
 from collections.abc import Iterator
-from types import FrameType
+from types import (
+    AsyncGeneratorType,
+    CellType,
+    CoroutineType,
+    FrameType,
+    GeneratorType,
+    ModuleType,
+)
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from holdfast import _core, _numpy
+
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: classes of Python and some of C
 
 __all__ = ["ArrayStats", "SizeClass", "StoreStats", "stats", "store_stats"]
 
@@ -123,8 +132,27 @@ def _by_dtype() -> dict[str, tuple[int, int]]:
     return found
 
 
+_CONTAINERS: frozenset[type] = frozenset(
+    {dict, list, tuple, set, frozenset, CellType, GeneratorType, CoroutineType, AsyncGeneratorType}
+)
+
+
+def _may_hold(holder: object) -> bool:
+    """Containers and instances of classes; their referents can be looked at without harm.
+
+    Not modules, whose dictionaries are seen anyway: _asyncio of Python 3.12 shows its free list of
+    dead objects there, and whoever takes a reference to one brings the list into a cycle.
+    """
+    kind = type(holder)
+    return kind in _CONTAINERS or (
+        bool(kind.__flags__ & _HEAP_TYPE) and not isinstance(holder, ModuleType | type)
+    )
+
+
 def _reachable_arrays() -> Iterator[npt.NDArray[Any]]:
     for holder in gc.get_objects():
+        if not _may_hold(holder):
+            continue
         for item in gc.get_referents(holder):
             if isinstance(item, np.ndarray):
                 yield item
