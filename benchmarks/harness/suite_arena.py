@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness import machine, measure, tables
@@ -92,18 +93,24 @@ def _collected(arena: str, workload: str, cycles: int, library: Path | None) -> 
     return int(found.group(1)) if run.returncode == 0 and found else None
 
 
-def instructions(arenas: Sequence[str], library: Path | None) -> Figures:
+def instructions(timed: Figures, library: Path | None) -> Figures:
     """Instructions per block, loop and store included."""
     if shutil.which("valgrind") is None:
         print("arena: no instruction counts, valgrind is not installed", file=sys.stderr)
         return {}
+    jobs = [(arena, one) for arena, row in timed.items() for one in _COUNTED if one in row]
+
+    def count(job: tuple[str, str]) -> float | None:
+        few, many = (_collected(*job, cycles, library) for cycles in _CYCLES)
+        if few is None or many is None or many <= few:
+            return None
+        return (many - few) / (_CYCLES[1] - _CYCLES[0]) / WORKLOADS[job[1]]
+
     result: Figures = {}
-    for arena in arenas:
-        for workload in _COUNTED:
-            few, many = (_collected(arena, workload, cycles, library) for cycles in _CYCLES)
-            if few is not None and many is not None and many > few:
-                blocks = (_CYCLES[1] - _CYCLES[0]) * WORKLOADS[workload]
-                result.setdefault(arena, {})[workload] = (many - few) / blocks
+    with ThreadPoolExecutor(2 * len(os.sched_getaffinity(0))) as pool:
+        for (arena, workload), figure in zip(jobs, pool.map(count, jobs), strict=True):
+            if figure is not None:
+                result.setdefault(arena, {})[workload] = figure
     return result
 
 
@@ -122,7 +129,7 @@ def main(columns: Sequence[Allocator], given: argparse.Namespace, only: Sequence
     library = bumpalo()
     rounds = given.rounds or (40 if given.quick else 200)
     least, middle = times(rounds, library)
-    counts = instructions(list(least), library)
+    counts = instructions(least, library)
     text = (
         "Nanoseconds per block, least of all slices; `null` is the loop and the store alone. "
         "`big` is 1,000,000 blocks of 8 to 256 B, 132 MB, filled and reset again and again; "

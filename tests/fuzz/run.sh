@@ -12,7 +12,7 @@ cmake -S "$root" -B "$build" -DCMAKE_C_COMPILER=clang-14 -DCMAKE_CXX_COMPILER=cl
     -DHOLDFAST_SANITIZE="address" >/dev/null
 cmake --build "$build" -j"$(nproc)" --target fuzzers
 cd "$build"
-for target in fuzz_program fuzz_mutation; do
+for target in fuzz_program fuzz_mutation fuzz_arena; do
     mkdir -p "corpus/$target"
     "./$target" -max_total_time="$seconds" -max_len=4096 -print_final_stats=1 "corpus/$target"
 done
