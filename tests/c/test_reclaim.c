@@ -4,8 +4,8 @@
  *
  * Method      the mode belongs to the process (the default heap's options), so each mode is a process.
  *             Deadlines are watchdogs: what is tested is that memory returns, not when. */
-#include <errno.h>
 #include <base/hooks.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
