@@ -15,6 +15,7 @@
 
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
 #include <chrono>
 #include <string>
 #include <vector>
@@ -53,22 +54,25 @@ PyObject *none() {
     return Py_NewRef(Py_None);
 }
 
-/// Gives the GIL back and waits. `wait_ns` UINT64_MAX: as long as it takes.
-hf_status wait_for_block(PoolObject *pool, std::uint64_t wait_ns, void **block) {
+/// Fills `blocks` up to `count`: at once, or without the GIL and in pieces until the time is over.
+hf_status take_blocks(PoolObject *pool, std::uint64_t wait_ns, void **blocks, std::size_t count) {
+    hf_status status = hf_pool_acquire_bulk_within(pool->pool, 0, blocks, count);
+    if (status != HF_E_TIMEOUT || wait_ns == 0) return status;
     const auto started = std::chrono::steady_clock::now();
+    pool->waiting.step_up(); /* the GIL goes: others may call close */
     for (;;) {
-        const std::uint64_t passed = static_cast<std::uint64_t>(
+        const auto passed = static_cast<std::uint64_t>(
             std::chrono::nanoseconds(std::chrono::steady_clock::now() - started).count());
-        if (passed >= wait_ns) return HF_E_TIMEOUT;
-        const std::uint64_t left = wait_ns - passed;
-        hf_status status = HF_OK;
+        if (passed >= wait_ns) break;
+        const std::uint64_t piece = std::min(wait_ns - passed, wait_piece_ns);
         Py_BEGIN_ALLOW_THREADS;
-        status =
-            hf_pool_acquire_within(pool->pool, left < wait_piece_ns ? left : wait_piece_ns, block);
+        status = hf_pool_acquire_bulk_within(pool->pool, piece, blocks, count);
         Py_END_ALLOW_THREADS;
-        if (status != HF_E_TIMEOUT) return status;
-        if (PyErr_CheckSignals() != 0) return HF_E_SYSTEM; /* the exception is set */
+        if (status != HF_E_TIMEOUT) break;
+        if (PyErr_CheckSignals() != 0) break; /* the exception is set */
     }
+    pool->waiting.step_down();
+    return status;
 }
 
 PyObject *refuse(PoolObject *pool, hf_status status) {
@@ -106,11 +110,8 @@ PyObject *acquire_one(PoolObject *pool, std::uint64_t wait_ns) {
     const std::uint64_t reports = pool->watched ? hf_report_count() : 0;
     void *block = nullptr;
     hf_status status = hf_pool_acquire_within(pool->pool, 0, &block);
-    if (status == HF_E_TIMEOUT && wait_ns != 0) {
-        pool->waiting.step_up();
-        status = wait_for_block(pool, wait_ns, &block);
-        pool->waiting.step_down();
-    }
+    if (status == HF_E_TIMEOUT) [[unlikely]]
+        status = take_blocks(pool, wait_ns, &block, 1);
     if (status != HF_OK) [[unlikely]]
         return refuse(pool, status);
     PyObject *handle = pool_binding::handle_make(pool, block);
@@ -169,12 +170,7 @@ PyObject *pool_acquire_many(PyObject *self, PyObject *argument) {
     } catch (const std::exception &) {
         return PyErr_NoMemory();
     }
-    hf_status status = HF_OK;
-    pool->waiting.step_up(); /* the GIL goes: others may call close */
-    Py_BEGIN_ALLOW_THREADS;
-    status = hf_pool_acquire_bulk(pool->pool, blocks.data(), blocks.size());
-    Py_END_ALLOW_THREADS;
-    pool->waiting.step_down();
+    const hf_status status = take_blocks(pool, pool->wait_ns, blocks.data(), blocks.size());
     if (status != HF_OK) return refuse(pool, status);
     PyObject *handles = PyList_New(count);
     std::size_t made = 0;

@@ -79,6 +79,9 @@ HF_API hf_status hf_pool_release(hf_pool *pool, void *block);
 /* `count` blocks or none. A request that waits holds what it got, and is served before later ones:
  * two of them cannot block each other. HF_E_LIMIT at once for more than the capacity. */
 HF_API hf_status hf_pool_acquire_bulk(hf_pool *pool, void **blocks_out, size_t count) HF_NODISCARD;
+/* The same, and waits at most `wait_ns` (0: not at all) whatever the option says. */
+HF_API hf_status hf_pool_acquire_bulk_within(hf_pool *pool, uint64_t wait_ns, void **blocks_out,
+                                             size_t count) HF_NODISCARD;
 /* Releases all that can be; HF_E_INVALID if any could not (one report each). */
 HF_API hf_status hf_pool_release_bulk(hf_pool *pool, void *const *blocks, size_t count);
 

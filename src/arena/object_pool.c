@@ -284,16 +284,21 @@ hf_status hf_pool_acquire_within(hf_pool *pool, uint64_t wait_ns, void **block_o
     return status;
 }
 
-hf_status hf_pool_acquire_bulk(hf_pool *pool, void **blocks_out, size_t count) {
+hf_status hf_pool_acquire_bulk_within(hf_pool *pool, uint64_t wait_ns, void **blocks_out,
+                                      size_t count) {
     struct hfi_object_magazine *m = hfi_object_magazine_of(pool);
     size_t got = 0;
+    if (count == 0) return HF_OK;
     if (m != NULL && !(pool->bounded && count > pool->capacity))
         while (got < count && (blocks_out[got] = pop(pool, m)) != NULL)
             got++;
-    if (got < count || count == 0)
-        return count == 0 ? HF_OK : acquire_slow(pool, blocks_out, got, count, pool->wait_ns);
+    if (got < count) return acquire_slow(pool, blocks_out, got, count, wait_ns);
     hfi_own_count(&m->allocs, count);
     return HF_OK;
+}
+
+hf_status hf_pool_acquire_bulk(hf_pool *pool, void **blocks_out, size_t count) {
+    return hf_pool_acquire_bulk_within(pool, pool->wait_ns, blocks_out, count);
 }
 
 /* --- release -------------------------------------------------------------------------------- */

@@ -268,7 +268,9 @@ def test_wait_times_out_and_is_woken() -> None:
             pool.acquire()
         with pytest.raises(holdfast.WaitTimeoutError):
             pool.acquire_within(0)
-        assert pool.figures().timeouts >= 1
+        with pytest.raises(holdfast.WaitTimeoutError):
+            pool.acquire_many(1)
+        assert pool.figures().timeouts >= 2
         timer = threading.Timer(0.05, handle.release)
         timer.start()
         pool.acquire_within(30).release()
@@ -307,14 +309,15 @@ def test_close_is_refused_while_another_thread_waits() -> None:
     pool.close()
 
 
-def test_a_signal_interrupts_a_wait() -> None:
-    program = """
+@pytest.mark.parametrize("wait", ["acquire()", "acquire_many(1)", "acquire_within(1e9)"])
+def test_a_signal_interrupts_a_wait(wait: str) -> None:
+    program = f"""
 import holdfast, os, signal, threading
 pool = holdfast.Pool(32, 1, "wait")
 handle = pool.acquire()
 threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
-    pool.acquire()
+    pool.{wait}
 except KeyboardInterrupt:
     handle.release()
     print(len(pool))
