@@ -114,3 +114,25 @@ def test_arrays_measures_every_variant(more: list[str]) -> None:
     figures = json.loads(done.stdout)
     for name in ("empty1K plain", "empty1K array", "a10+1 heap", "arenaB64M", "outB64M"):
         assert figures[name] > 0
+
+
+def test_object_pool_benchmarks_print_every_pool_and_workload() -> None:
+    run = subprocess.run(
+        [str(measure.BUILD / "bench_object_pool"), "1"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    rows = [json.loads(line) for line in run.stdout.splitlines()]
+    pools: dict[str, set[str]] = {}
+    for row in rows:
+        pools.setdefault(row["workload"], set()).add(row["pool"])
+    assert set(pools) == {"pair", "stack", "queue", "random", "threads", "handed"}
+    assert all({"holdfast", "holdfast-capacity", "glibc"} <= names for names in pools.values())
+    assert all(row["ns"] > 0 for row in rows)
+
+    script = [sys.executable, str(PYTHON / "object_pool.py"), "1"]
+    run = subprocess.run(script, capture_output=True, text=True, timeout=120, check=True)
+    ways = {json.loads(line)["way"] for line in run.stdout.splitlines()}
+    assert {"holdfast.Pool", "bytearray", "empty"} <= ways
