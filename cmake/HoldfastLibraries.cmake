@@ -21,13 +21,14 @@ function(holdfast_order list_name)
     set(${list_name}_rest ${${list_name}} PARENT_SCOPE)
 endfunction()
 holdfast_order(core_sources
-    heap/hot heap/hot_hardened heap/malloc heap/pool blocks/slab blocks/block base/size_class
-    pages/pagemap pages/segment pages/meta base/lock os/memory_linux os/thread_linux os/numa_linux
-    heap/heap heap/middle heap/large heap/reclaim heap/tcache base/owners base/hooks base/options
-    base/options_check heap/walk heap/diagnose heap/sites heap/api base/format base/report)
+    heap/hot heap/malloc heap/pool blocks/slab blocks/block base/size_class pages/pagemap
+    pages/segment pages/meta base/lock os/memory_linux os/thread_linux os/numa_linux heap/heap
+    base/owners base/hooks base/options base/options_check base/format base/report heap/api
+    heap/sites heap/walk heap/tcache heap/reclaim heap/tcache_idle heap/middle heap/middle_keep
+    heap/middle_stamp heap/large heap/hot_hardened heap/diagnose)
 holdfast_order(malloc_sources
-    interop/cpython preload/start preload/exit_report preload/thread_entry preload/exec_entry
-    preload/exit_entry preload/new_delete preload/malloc_entry)
+    interop/cpython preload/start preload/exit_report preload/exec_entry preload/exit_entry
+    preload/malloc_entry)
 
 # What runs at every malloc and free is built with -O3, what runs once or at the end for size, and the
 # rest in between.
@@ -46,7 +47,12 @@ foreach(path IN LISTS core_sources malloc_sources)
     else()
         set(level -O2)
     endif()
-    set_property(SOURCE ${path} APPEND PROPERTY COMPILE_OPTIONS $<$<CONFIG:Release>:${level}>)
+    # The linker puts what compilers split off as cold in front of everything; only what runs at
+    # start should stand there.
+    if(NOT path IN_LIST core_sources_first AND CMAKE_C_COMPILER_ID STREQUAL GNU)
+        list(APPEND level -fno-reorder-blocks-and-partition)
+    endif()
+    set_property(SOURCE ${path} APPEND PROPERTY COMPILE_OPTIONS "$<$<CONFIG:Release>:${level}>")
 endforeach()
 # operator new throws std::bad_alloc through this frame.
 set_property(SOURCE ${PROJECT_SOURCE_DIR}/src/preload/new_delete.c
@@ -95,6 +101,8 @@ if(HOLDFAST_MALLOC)
     add_library(holdfast_malloc SHARED $<TARGET_OBJECTS:hf_malloc_first>
         $<TARGET_OBJECTS:hf_core> $<TARGET_OBJECTS:hf_malloc_rest>)
     holdfast_library(holdfast_malloc)
+    # Destructors are in .fini_array; the empty _fini at the far end would cost every process a page.
+    target_link_options(holdfast_malloc PRIVATE -Wl,-fini=hfi_no_fini)
     # It is first in every search order: binding its own calls directly changes no meaning.
     target_link_options(holdfast_malloc PRIVATE ${shared_link_options} -Wl,-Bsymbolic-functions)
 endif()

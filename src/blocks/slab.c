@@ -7,6 +7,7 @@
 #include "slab.h"
 
 #include "base/assert.h"
+#include "base/bits.h"
 #include "base/size_class.h"
 
 _Static_assert(HFI_SMALL_MAX < (1u << 17), "the reciprocal is exact for these sizes");
@@ -64,7 +65,7 @@ uint32_t hfi_slab_take_lines(struct hfi_slab *slab, void **blocks_out) {
 bool hfi_slab_check(const struct hfi_slab *slab) {
     uint32_t here = 0;
     for (uint32_t w = 0; w < (slab->count + 63) / 64; w++) {
-        here += (uint32_t)__builtin_popcountll(slab->free[w]);
+        here += hfi_bits(slab->free[w]);
         if (w < slab->hint && slab->free[w] != 0) return false;
     }
     return here + slab->taken == slab->count && slab->owner.kind == HFI_OWNER_SLAB;

@@ -81,14 +81,20 @@ static char **environment_early(char *text, size_t size, char **list, size_t cou
     return list;
 }
 
-static void options_read(hf_options *options) {
+/* A function of its own: the buffer's pages are touched when the frame is made. */
+static __attribute__((noinline)) void options_read_early(hf_options *options) {
     char text[32768], *list[64];
+    hfi_options_from_environment(options, environment_early(text, sizeof text, list, 64));
+}
+
+static void options_read(hf_options *options) {
     /* A program that runs with rights its caller lacks takes no orders from its caller. */
     if (getauxval(AT_SECURE) != 0)
         hf_options_init(options);
+    else if (environ != NULL)
+        hfi_options_from_environment(options, environ);
     else
-        hfi_options_from_environment(
-            options, environ != NULL ? environ : environment_early(text, sizeof text, list, 64));
+        options_read_early(options);
 }
 
 static void lock_any(hfi_lock *lock) HF_NO_THREAD_SAFETY {
@@ -228,7 +234,7 @@ __attribute__((constructor)) static void libc_is_ready(void) {
     (void)hfi_start();
     hfi_tcache_start();
     if (hfi_default_heap.fill) hfi_fault_start();
-    (void)pthread_atfork(fork_prepare, fork_parent, fork_child);
+    hfi_os_at_fork(fork_prepare, fork_parent, fork_child);
     atomic_store(&libc_ready, 1);
 }
 

@@ -36,7 +36,7 @@ struct hfi_large_set {
     uint32_t resting_at;                                      /* guarded by: lock */
 };
 
-struct hfi_large_set *hfi_large_make(hf_heap *heap) {
+HFI_EVERY_PROCESS struct hfi_large_set *hfi_large_make(hf_heap *heap) {
     (void)heap;
     struct hfi_large_set *set = hfi_meta_alloc(sizeof *set);
     if (set != NULL) hfi_lock_init(&set->lock, HFI_RANK_LARGE);
@@ -320,7 +320,8 @@ void hfi_large_sum(hf_heap *heap, struct hfi_large_figures *out) {
     hfi_lock_release(&set->lock);
 }
 
-size_t hfi_large_list(hf_heap *heap, uint64_t after, struct hfi_large *out, size_t capacity) {
+HFI_EVERY_PROCESS size_t hfi_large_list(hf_heap *heap, uint64_t after, struct hfi_large *out,
+                                        size_t capacity) {
     /* The list is newest first: keep the `capacity` smallest numbers above `after`, sorted. */
     struct hfi_large_set *set = heap->large;
     size_t count = 0;

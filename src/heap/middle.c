@@ -30,7 +30,7 @@ struct hfi_middle {
     _Atomic(struct hfi_middle_pool *) *pools; /* [POOLS_MAX], made with the first; constant then */
 };
 
-struct hfi_middle *hfi_middle_make(hf_heap *heap) {
+HFI_EVERY_PROCESS struct hfi_middle *hfi_middle_make(hf_heap *heap) {
     (void)heap;
     struct hfi_middle *middle = hfi_meta_alloc(sizeof *middle);
     if (middle == NULL) return NULL;
@@ -39,7 +39,7 @@ struct hfi_middle *hfi_middle_make(hf_heap *heap) {
     return middle;
 }
 
-struct hfi_middle_pool *hfi_middle_pool_at(hf_heap *heap, unsigned index) {
+HFI_EVERY_PROCESS struct hfi_middle_pool *hfi_middle_pool_at(hf_heap *heap, unsigned index) {
     if (index >= atomic_load_explicit(&heap->middle->count, memory_order_acquire)) return NULL;
     return atomic_load_explicit(&heap->middle->pools[index], memory_order_acquire);
 }

@@ -465,6 +465,14 @@ size_t hfi_pool_reclaim(struct hfi_pool *pool, bool force, bool *more_out) {
     return purged + release_chain(released);
 }
 
+size_t hfi_pool_idle(struct hfi_pool *pool) {
+    hfi_lock_acquire(&pool->lock);
+    uint64_t blocks = (uint64_t)(pool->slab_count - pool->quarantined_count) * pool->blocks;
+    size_t idle = (size_t)(blocks - pool->taken + pool->depot_count) * pool->block_size;
+    hfi_lock_release(&pool->lock);
+    return idle;
+}
+
 size_t hfi_pool_trim(struct hfi_pool *pool) {
     struct hfi_slab *released = NULL;
     void *twice = NULL;

@@ -32,6 +32,8 @@ size_t hfi_pool_reclaim(struct hfi_pool *pool, bool force, bool *more_out);
 
 /* The heap grows: everything that is free and touched goes, but for slabs that are nearly full. */
 size_t hfi_pool_trim(struct hfi_pool *pool);
+/* Bytes that are in nobody's hands, touched or not. */
+size_t hfi_pool_idle(struct hfi_pool *pool);
 
 /* Takes a slab out of service. Idempotent. */
 void hfi_pool_quarantine(struct hfi_slab *slab);

@@ -97,31 +97,48 @@ size_t hfi_reclaim_pass(bool force, hf_heap *only, bool *more_out) {
 
 /* --- growth --------------------------------------------------------------------------------- */
 
-/* The decay takes a second; a program may run through several working sets in that time, each with
- * sizes of its own. So before a heap takes more memory than ever, what it holds free goes. The next
- * trim comes a step above what is left, but not at once: else a heap whose needs go up and down
- * would give back in every trough what it takes again for the next crest. */
-void hfi_reclaim_growth(hf_heap *heap) {
+/* Bytes in memory that a trim could find, at most. */
+static uint64_t idle_bytes(hf_heap *heap) {
+    int64_t idle = -atomic_load_explicit(&heap->absent, memory_order_relaxed);
+    for (unsigned i = 0; i < heap->node_count * HFI_CLASS_COUNT; i++)
+        if (__atomic_load_n(&heap->pools[i].all, __ATOMIC_RELAXED) != NULL)
+            idle += (int64_t)hfi_pool_idle(&heap->pools[i]);
+    return (idle > 0 ? (uint64_t)idle : 0) + hfi_segment_dirty(HFI_ZONE_SMALL) +
+           hfi_middle_warm(heap);
+}
+
+static void trim(hf_heap *heap) {
     bool more = false;
+    for (unsigned i = 0; i < heap->node_count * HFI_CLASS_COUNT; i++)
+        if (__atomic_load_n(&heap->pools[i].all, __ATOMIC_RELAXED) != NULL)
+            (void)hfi_pool_trim(&heap->pools[i]);
+    (void)hfi_middle_reclaim(heap, true, &more);
+    (void)hfi_segment_trim();
+}
+
+/* The decay takes a second; a program may run through several working sets in that time, each with
+ * sizes of its own. So before a heap takes more memory than ever, what it holds free goes, if that is
+ * an eighth of it. The next trim comes a step above what is left, but not at once: else a heap whose
+ * needs go up and down would give back in every trough what it takes again for the next crest. */
+void hfi_reclaim_growth(hf_heap *heap) {
     if (in_pass || hfi_default_heap.options.reclaim == HF_RECLAIM_OFF) return;
     if (!hfi_lock_try(&reclaim_lock)) return;
-    uint64_t before = hfi_heap_resident(heap), now = hfi_os_clock_ns();
-    uint64_t step = before / 16 > TRIM_STEP ? before / 16 : TRIM_STEP;
-    uint64_t at = atomic_load_explicit(&heap->trim_at, memory_order_relaxed);
     in_pass = true;
-    if (before > heap->trim_peak || (before > at && now - heap->trimmed_ns > TRIM_PAUSE_NS)) {
-        for (unsigned i = 0; i < heap->node_count * HFI_CLASS_COUNT; i++)
-            if (__atomic_load_n(&heap->pools[i].all, __ATOMIC_RELAXED) != NULL)
-                (void)hfi_pool_trim(&heap->pools[i]);
-        (void)hfi_middle_reclaim(heap, true, &more);
-        (void)hfi_segment_trim();
+    uint64_t resident = hfi_heap_resident(heap), now = hfi_os_clock_ns();
+    uint64_t step = resident / 16 > TRIM_STEP ? resident / 16 : TRIM_STEP;
+    uint64_t at = atomic_load_explicit(&heap->trim_at, memory_order_relaxed);
+    bool record = resident > heap->trim_peak;
+    bool due = record || (resident > at && now - heap->trimmed_ns > TRIM_PAUSE_NS);
+    if (record) heap->trim_peak = resident + step;
+    if (due && idle_bytes(heap) > resident / 8) {
+        trim(heap);
         heap->trimmed_ns = now;
-        if (before > heap->trim_peak) heap->trim_peak = before + step;
-        before = hfi_heap_resident(heap);
-        at = 0;
+        resident = hfi_heap_resident(heap);
+    } else if (!record) {
+        step /=
+            4; /* too early, served from warm memory, or nothing to find: again a little later */
     }
-    /* Too early, or served from warm memory: look again a little later. */
-    uint64_t next = at != 0 ? before + step / 4 : before + step;
+    uint64_t next = resident + step;
     atomic_store_explicit(&heap->trim_at, next < heap->trim_peak ? next : heap->trim_peak,
                           memory_order_relaxed);
     in_pass = false;

@@ -71,12 +71,19 @@ static uint64_t cached_now(const struct hfi_tcache *tc, unsigned c, void **top) 
     return slots != NULL && count < hfi_own_load(tc->cold[c].capacity) ? count : 0;
 }
 
+static uint64_t delayed_now(const struct hfi_tcache *tc, unsigned c) {
+    uint64_t count = 0;
+    for (unsigned i = 0; tc->delay != NULL && i < HFI_DELAY_SLOTS; i++)
+        count += hfi_own_load(tc->delay[c].blocks[i]) != NULL;
+    return count;
+}
+
 static uint64_t cache_allocs(struct hfi_tcache *tc, uint64_t *cached_out) {
     uint64_t allocs = 0, cached = 0;
     for (unsigned c = 1; c < HFI_CLASS_COUNT; c++) {
         struct hfi_magazine *m = &tc->magazine[c];
         allocs += hfi_own_load(m->allocs) * 2 + (uintptr_t)hfi_own_load(m->top) / sizeof(void *);
-        cached += cached_now(tc, c, hfi_own_load(m->top)) * m->block_size;
+        cached += (cached_now(tc, c, hfi_own_load(m->top)) + delayed_now(tc, c)) * m->block_size;
     }
     *cached_out = cached;
     return allocs;
@@ -104,6 +111,12 @@ static uint32_t collect(struct hfi_tcache *tc, void **batch, uint16_t *counts) {
         }
         for (void **slot = slots + 1; slot < was->top; slot++)
             batch[total + counts[c]++] = *slot;
+        /* No free looks at the delay before it has seen that the magazine has room. */
+        for (unsigned i = 0; tc->delay != NULL && i < HFI_DELAY_SLOTS; i++) {
+            void **place = &tc->delay[c].blocks[i];
+            if (*place != NULL) batch[total + counts[c]++] = *place;
+            hfi_own_store(*place, NULL);
+        }
         total += counts[c];
         /* SYNC(tcache.top): the slots were read; pairs with the owner's push, whose store to a slot
          * depends on the top it loaded. */
@@ -143,11 +156,11 @@ static bool sweep_one(struct hfi_tcache *tc, void **batch, uint16_t *counts, boo
 }
 
 size_t hfi_tcache_sweep(hf_heap *heap, bool *more_out) {
-    /* Most a cache can hold: its budget in the smallest blocks of each class, at most 256 of each. */
+    /* Most a cache can hold: at most 256 blocks of each class and those whose reuse it delays. */
     size_t room = 0, bytes = 0;
     uint16_t counts[HFI_CLASS_COUNT];
     for (unsigned c = 1; c < HFI_CLASS_COUNT; c++)
-        room += 256;
+        room += 256 + HFI_DELAY_SLOTS;
     void **batch = NULL;
     for (unsigned index = 0;; index++) {
         hfi_lock_acquire(&heap->caches_lock);

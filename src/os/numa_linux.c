@@ -98,7 +98,8 @@ unsigned hfi_os_cpu_count(void) {
     errno = saved;
     unsigned count = 0;
     for (long i = 0; i < bytes; i++)
-        count += (unsigned)__builtin_popcount(mask[i]);
+        for (unsigned bits = mask[i]; bits != 0; bits &= bits - 1)
+            count++;
     return count != 0 ? count : 1;
 }
 

@@ -76,6 +76,10 @@ size_t hfi_os_memory_size(void);
 /* Waits while *word == expected, at most timeout_ns (0: no limit). 0 woken, -1 timed out. */
 int hfi_os_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns);
 void hfi_os_futex_wake(_Atomic uint32_t *word, int count);
+/* What pthread_atfork and at_quick_exit do, by libc's own entries where it has them: the functions
+ * of that name are linked into each library, far from everything that runs at start. */
+void hfi_os_at_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+void hfi_os_at_quick_exit(void (*handler)(void *unused), void (*plain)(void));
 /* A barrier on every running thread of the process; false if the kernel has none. */
 bool hfi_os_barrier_all_threads(void);
 

@@ -9,11 +9,32 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+extern void *__dso_handle __attribute__((visibility("hidden")));
+extern int __register_atfork(void (*)(void), void (*)(void), void (*)(void), void *)
+    __attribute__((weak));
+extern int __cxa_at_quick_exit(void (*)(void *), void *) __attribute__((weak));
+
+void hfi_os_at_fork(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
+    if (__register_atfork != NULL)
+        (void)__register_atfork(prepare, parent, child, &__dso_handle);
+    else
+        (void)pthread_atfork(prepare, parent, child);
+}
+
+void hfi_os_at_quick_exit(void (*handler)(void *unused), void (*plain)(void)) {
+    if (__cxa_at_quick_exit != NULL)
+        (void)__cxa_at_quick_exit(handler, &__dso_handle);
+    else
+        (void)at_quick_exit(plain);
+}
 
 int hfi_os_futex_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns) {
     struct timespec limit = {.tv_sec = (time_t)(timeout_ns / 1000000000u),

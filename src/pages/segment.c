@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/assert.h"
+#include "base/bits.h"
 
 uintptr_t hfi_reservation_base;
 size_t hfi_reservation_size;
@@ -182,7 +183,7 @@ static bool mark_taken(struct shard *s, size_t index, size_t count) HF_REQUIRES(
         size_t n = 64 - bit < count ? 64 - bit : count;
         uint64_t mask = (n == 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1) << bit;
         hf_assert((s->chunk[w].free & mask) == mask);
-        was_dirty += (unsigned)__builtin_popcountll(s->chunk[w].dirty & mask);
+        was_dirty += hfi_bits(s->chunk[w].dirty & mask);
         s->chunk[w].free &= ~mask;
         s->chunk[w].dirty &= ~mask;
         s->chunk[w].aged &= ~mask;
@@ -309,11 +310,10 @@ static size_t shard_decay(struct shard *s, bool force, size_t *left_out) {
             c->free &= ~all;
             c->dirty &= ~due;
             c->aged &= ~due;
-            atomic_fetch_sub_explicit(&s->dirty_slices, (uint64_t)__builtin_popcountll(due),
-                                      memory_order_relaxed);
+            atomic_fetch_sub_explicit(&s->dirty_slices, hfi_bits(due), memory_order_relaxed);
             hfi_lock_release(&s->lock);
             purge_word(s, w, all);
-            purged += (size_t)__builtin_popcountll(due) * HFI_SLICE;
+            purged += hfi_bits(due) * HFI_SLICE;
             hfi_lock_acquire(&s->lock);
             c->free |= all;
             if (w < s->free_hint) s->free_hint = w;

@@ -114,8 +114,13 @@ static void exiting(int status, void *unused) {
     hfi_exit_report("exit");
 }
 
-static void exiting_quickly(void) {
+static void exiting_quickly(void *unused) {
+    (void)unused;
     hfi_exit_report("quick_exit");
+}
+
+static void exiting_plainly(void) {
+    exiting_quickly(NULL);
 }
 
 static __attribute__((constructor)) void preload_start(void) {
@@ -126,9 +131,9 @@ static __attribute__((constructor)) void preload_start(void) {
     if (is_set("HOLDFAST_NO_CHILDREN")) leave_children_alone();
     hfi_exec_start();
     hfi_report_sink_set(hfi_sink_report);
-    (void)pthread_atfork(NULL, NULL, become_child);
+    hfi_os_at_fork(NULL, NULL, become_child);
     (void)on_exit(exiting, NULL);
-    (void)at_quick_exit(exiting_quickly);
+    hfi_os_at_quick_exit(exiting_quickly, exiting_plainly);
     hfi_preload.started = true;
     hfi_python_start();
 }
