@@ -124,7 +124,7 @@ static void purge_runs(const hf_stack_pool *pool, const int32_t *indices, uint32
         else
             runs[runs_count++] = (struct hfi_os_range){low, pool->stack_size};
     }
-    if (runs_count == 0 || hfi_os_purge_many(runs, runs_count)) return;
+    if (!pool->valgrind && hfi_os_purge_many(runs, runs_count)) return;
     /* Locked memory: one by one, which fills with zeros, and never touches a guard. */
     for (uint32_t i = 0; i < count; i++)
         hfi_os_purge(hfi_stack_low(pool, hfi_stack_slot_at(pool, indices[i])), pool->stack_size);
