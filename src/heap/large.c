@@ -320,7 +320,7 @@ void hfi_large_sum(hf_heap *heap, struct hfi_large_figures *out) {
     hfi_lock_release(&set->lock);
 }
 
-HFI_EVERY_PROCESS size_t hfi_large_list(hf_heap *heap, uint64_t after, struct hfi_large *out,
+HFI_EVERY_PROCESS size_t hfi_large_list(hf_heap *heap, uint64_t after, struct hfi_large_id *out,
                                         size_t capacity) {
     /* The list is newest first: keep the `capacity` smallest numbers above `after`, sorted. */
     struct hfi_large_set *set = heap->large;
@@ -329,7 +329,7 @@ HFI_EVERY_PROCESS size_t hfi_large_list(hf_heap *heap, uint64_t after, struct hf
     for (struct hfi_large *l = set->live; l != NULL && l->number > after; l = l->next) {
         if (count == capacity) count--;
         memmove(out + 1, out, count * sizeof *out);
-        out[0] = *l;
+        out[0] = (struct hfi_large_id){l->base, l->number};
         count++;
     }
     hfi_lock_release(&set->lock);

@@ -48,8 +48,13 @@ struct hfi_large_figures {
     uint64_t lock_waits, lock_wait_ns;
 };
 void hfi_large_sum(hf_heap *heap, struct hfi_large_figures *out);
-/* Copies live blocks numbered above `after`, in order, for walks; returns how many. */
-size_t hfi_large_list(hf_heap *heap, uint64_t after, struct hfi_large *out, size_t capacity);
+/* Which block, for as long as it lives: hfi_large_pin finds it again. */
+struct hfi_large_id {
+    char *base;
+    uint64_t number;
+};
+/* Live blocks numbered above `after`, in order, for walks; returns how many. */
+size_t hfi_large_list(hf_heap *heap, uint64_t after, struct hfi_large_id *out, size_t capacity);
 /* Keeps a live block where it is while somebody looks at it; NULL (nothing to unpin) if it is gone. */
 const struct hfi_large *hfi_large_pin(hf_heap *heap, const void *base, uint64_t number);
 void hfi_large_unpin(hf_heap *heap);

@@ -162,8 +162,8 @@ static void walk_middle(hf_heap *heap, struct hfi_middle_pool *pool, found_visit
 }
 
 /* False if the block is gone. */
-static bool classify_large(hf_heap *heap, const struct hfi_large *copy, struct found *out) {
-    const struct hfi_large *large = hfi_large_pin(heap, copy->base, copy->number);
+static bool classify_large(hf_heap *heap, const struct hfi_large_id *id, struct found *out) {
+    const struct hfi_large *large = hfi_large_pin(heap, id->base, id->number);
     if (large == NULL) return false;
     *out = (struct found){.extent = large->extent, .owner = (struct hfi_owner *)&large->owner};
     out->place = large->base;
@@ -189,7 +189,7 @@ static bool classify_large(hf_heap *heap, const struct hfi_large *copy, struct f
 }
 
 static void walk_large(hf_heap *heap, found_visitor visit, void *context, int *stop) {
-    struct hfi_large batch[32];
+    struct hfi_large_id batch[32];
     struct found found;
     uint64_t after = 0;
     size_t count;
@@ -251,8 +251,8 @@ static bool still_suspect(hf_heap *heap, const struct found *found) {
         if (hfi_fit_is_used(&pool->fit, at)) (void)classify_middle(pool, &at, &now);
         hfi_lock_release(&pool->lock);
     } else {
-        struct hfi_large copy = {.base = found->place, .number = found->block.owner};
-        if (!classify_large(heap, &copy, &now)) return false;
+        struct hfi_large_id id = {found->place, found->block.owner};
+        if (!classify_large(heap, &id, &now)) return false;
     }
     return now.suspect && !now.quarantined && now.block.address == found->block.address;
 }

@@ -164,16 +164,18 @@ static void test_list_shows_live_blocks_once_in_order(void) {
         blocks[i] = hf_heap_malloc(heap, 2 * MIB);
     for (int i = 0; i < 30; i += 3)
         hf_heap_free(heap, blocks[i]);
-    struct hfi_large found[7];
+    struct hfi_large_id found[7];
     uint64_t after = 0;
     size_t seen = 0;
     for (size_t got; (got = hfi_large_list(heap, after, found, 7)) != 0;)
         for (size_t i = 0; i < got; i++, seen++) {
             CHECK_GT(found[i].number, after);
             after = found[i].number;
+            const struct hfi_large *large = hfi_large_pin(heap, found[i].base, found[i].number);
             bool known = false;
-            for (int k = 0; k < 30; k++)
-                known |= k % 3 != 0 && blocks[k] == found[i].payload;
+            for (int k = 0; large != NULL && k < 30; k++)
+                known |= k % 3 != 0 && blocks[k] == large->payload;
+            if (large != NULL) hfi_large_unpin(heap);
             CHECK(known);
         }
     CHECK_EQ(seen, 20);
