@@ -15,6 +15,10 @@ if(binding_sources)
     nanobind_add_module(_core NB_STATIC FREE_THREADED ${binding_sources})
     target_link_libraries(_core PRIVATE holdfast)
     target_compile_options(_core PRIVATE -Wall -Wextra -Wno-pedantic)
+    # nanobind asks for small code; these files are on the path of every array.
+    set_source_files_properties(${PROJECT_SOURCE_DIR}/bindings/store.cpp
+        ${PROJECT_SOURCE_DIR}/bindings/array_handler.cpp
+        ${PROJECT_SOURCE_DIR}/bindings/arena_state.cpp PROPERTIES COMPILE_OPTIONS -O2)
     set_target_properties(_core PROPERTIES
         BUILD_RPATH ${PROJECT_BINARY_DIR} INSTALL_RPATH "$ORIGIN/lib")
     install(TARGETS _core LIBRARY DESTINATION .)
