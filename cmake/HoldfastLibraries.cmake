@@ -32,7 +32,7 @@ holdfast_order(malloc_sources
 
 # What runs at every malloc and free is built with -O3, what runs once or at the end for size, and the
 # rest in between.
-set(fastest heap/hot heap/hot_hardened arena/arena_alloc)
+set(fastest heap/hot heap/hot_hardened heap/middle_stamp arena/arena_alloc)
 set(smallest base/format base/json base/options base/options_check base/owners base/report
     base/report_text base/stats_json base/status heap/api heap/diagnose heap/heap heap/stats
     os/numa_linux os/thread_linux interop/cpython interop/python_json preload/exec_entry
