@@ -126,6 +126,14 @@ static void park(hfi_arena_object *arena, hfi_arena_slot *slot, uint64_t leave, 
     arena->free_pools = listed + HFI_ARENA_POOLS - carved;
 }
 
+/* An arena must go on having two pools at least. Where the last pool of an arena is free the
+ * interpreter takes the arena off its list; with one pool only that would be its first free one, and
+ * the arena not on the list. */
+static uint64_t keep_two(const hfi_arena_slot *slot, uint64_t leave) {
+    bool alone = leave != 0 && __builtin_popcountll(slot->parked | leave) == HFI_ARENA_POOLS - 1;
+    return alone ? leave & (leave - 1) : leave;
+}
+
 static void squeeze_live(const hfi_arena_object *arena, hfi_arena_slot *slot, uint64_t live,
                          bool settled, pass *p) {
     for (; live != 0; live &= live - 1) {
@@ -172,6 +180,7 @@ static bool visit(hfi_arena_object *arena, uint32_t index, pass *p) {
     if (live == 0 && leave != free_pools)
         leave = 0; /* all or nothing: something must stay listed */
     if (live == 0 && leave != 0) leave |= slot->parked;
+    leave = keep_two(slot, leave);
     if (leave != 0) {
         park(arena, slot, leave, carved);
         p->bytes += purge_pools(slot, leave);

@@ -84,6 +84,14 @@ def test_trim_is_verified_by_arenas_and_works(python: Interpreter) -> None:
     assert result.python["pools"]["bytes_returned"] > 30 << 20
 
 
+def test_last_pool_of_an_arena_is_freed_when_the_others_were_given_back(
+    python: Interpreter,
+) -> None:
+    program = PROGRAMS / "trim_last_pool.py"
+    assert python.ok(program, mode=None).out == "ok True\n"
+    assert python.ok(program, HOLDFAST_DECAY_MS="2").out == "ok True\n"
+
+
 @pytest.mark.parametrize(("decay_ms", "seed"), [("0", "1"), ("2", "2"), ("60", "3")])
 def test_spikes_keep_contents_of_survivors(python: Interpreter, decay_ms: str, seed: str) -> None:
     spikes = PROGRAMS / "trim_spikes.py"
