@@ -15,7 +15,7 @@ def in_last_pool(thing: object) -> bool:
 
 
 survivors = 0
-for turn in range(6):
+for _ in range(6):
     things = [bytes(450) for _ in range(40_000)]
     kept = [thing for thing in things if in_last_pool(thing)]
     survivors += len(kept)
