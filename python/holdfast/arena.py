@@ -5,7 +5,7 @@
       └ scope(): what was made inside is gone at its end
 
 Invariants  an array keeps its arena's memory alive; a Buffer that was rewound shows nothing.
-Talks to    holdfast._core, holdfast._numpy (array).   Called by users, numpy.py, mr.py.
+Talks to    holdfast._core, holdfast._numpy (array), handle.py.   Called by users, numpy.py, mr.py.
 Threads     every method may be called from any thread; scopes belong to the arena, not to a thread.
 Source      Hanson, Fast allocation and deallocation of memory based on object lifetimes, 1990.
 """
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from holdfast import _core
 from holdfast.errors import BusyError, InvalidArgumentError
+from holdfast.handle import Handle
 from holdfast.options import parse_size
 from holdfast.safe_point import settle
 from holdfast.source import Source
@@ -28,6 +29,9 @@ from holdfast.stats import Block, Stats, from_row
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from holdfast._core import Arena as CoreArena
+    from holdfast._core import ArrayHandler, Buffer
 
 __all__ = ["Arena", "ArenaFigures", "ArenaOperation", "ArenaScope", "TrackedBlock"]
 
@@ -135,7 +139,7 @@ class ArenaScope:
         return self._core
 
 
-class Arena:
+class Arena(Handle):
     """Memory that is handed out by moving a cursor and dies all at once.
 
     Parameters
@@ -181,7 +185,9 @@ class Arena:
     ...     del frame
     """
 
-    if not TYPE_CHECKING:
+    if TYPE_CHECKING:
+        _core: CoreArena
+    else:
         __slots__ = {
             "__weakref__": "",
             "_core": "",
@@ -222,7 +228,7 @@ class Arena:
             buffer = memoryview(resource.alloc(made.pop("capacity"), align=64))
         self._core = _core.Arena(_POLICIES[policy], made, name, buffer)
 
-    def allocate(self, size: int, align: int = 0) -> _core.Buffer:
+    def allocate(self, size: int, align: int = 0) -> Buffer:
         """Get a block.
 
         Parameters
@@ -251,15 +257,15 @@ class Arena:
             raise InvalidArgumentError(f"align must be a power of two, it is {align}")
         return self._core.allocate(size, align)
 
-    def allocate_aligned(self, size: int, align: int) -> _core.Buffer:
+    def allocate_aligned(self, size: int, align: int) -> Buffer:
         """Get a block at a multiple of `align` bytes; see `allocate`."""
         return self.allocate(size, align)
 
-    def allocate_simd(self, size: int) -> _core.Buffer:
+    def allocate_simd(self, size: int) -> Buffer:
         """Get a block at a multiple of 64 bytes, for vector loads; see `allocate`."""
         return self.allocate(size, 64)
 
-    def bulk(self, count: int, size: int, align: int = 0) -> list[_core.Buffer]:
+    def bulk(self, count: int, size: int, align: int = 0) -> list[Buffer]:
         """Get `count` blocks of `size` bytes each, or none; see `allocate`."""
         if size < 0 or count < 0:
             raise InvalidArgumentError("count and size must not be negative")
@@ -317,7 +323,7 @@ class Arena:
         handler, source = self._array_handler()
         return _numpy.maker(_numpy.handler(handler.door(), source))
 
-    def _array_handler(self) -> tuple[_core.ArrayHandler, Source]:
+    def _array_handler(self) -> tuple[ArrayHandler, Source]:
         if self.closed:
             raise InvalidArgumentError("the arena is closed")
         return self._core.handler(), Source("arena", self.name, self.id, weakref.ref(self))
@@ -415,38 +421,9 @@ class Arena:
         return [ArenaOperation(*row) for row in self._core.log()]
 
     @property
-    def borrows(self) -> int:
-        """Arrays and views on this arena that are alive."""
-        return self._core.borrows
-
-    @property
     def depth(self) -> int:
         """Scopes that are open."""
         return self._core.depth
-
-    @property
-    def closed(self) -> bool:
-        """True after `close`."""
-        return self._core.closed
-
-    @property
-    def name(self) -> str:
-        """As given, for reports."""
-        return self._core.name
-
-    @property
-    def id(self) -> int:
-        """Number of the arena in reports and `holdfast.owners`."""
-        return self._core.id
-
-    def __enter__(self) -> Arena:
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._core.close()  # an error on its way must not be hidden by BusyError
 
     def __repr__(self) -> str:
         label = f" {self.name!r}" if self.name else ""

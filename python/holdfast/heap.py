@@ -6,7 +6,8 @@
 
 Invariants  a block lives at least as long as every borrow of it; an idle Heap that is dropped gives
             all of its memory back.
-Talks to    holdfast._core, limits.py, safe_point.py.   Called by users, holdfast.stats() and so on.
+Talks to    holdfast._core, handle.py, limits.py, safe_point.py.
+            Called by users, holdfast.stats() and so on.
 Threads     every method may be called from any thread.
 """
 
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast import _core
 from holdfast.errors import BusyError, InvalidArgumentError
+from holdfast.handle import Handle
 from holdfast.health import Health, judge
 from holdfast.limits import Limited, OnSoft, set_limit
 from holdfast.options import OptionValue, build
@@ -35,7 +37,7 @@ __all__ = ["Buffer", "Heap", "default_heap"]
 Buffer = _core.Buffer
 
 
-class Heap(Limited):
+class Heap(Limited, Handle):
     """A heap of one's own: own pages, own statistics, own limits, own defences.
 
     Parameters
@@ -292,37 +294,6 @@ class Heap(Limited):
                 borrows,
             )
         settle()
-
-    @property
-    def closed(self) -> bool:
-        """True after `close`."""
-        return self._core.closed
-
-    @property
-    def borrows(self) -> int:
-        """Living memoryviews, arrays and DLPack tensors on this heap's memory."""
-        return self._core.borrows
-
-    @property
-    def name(self) -> str:
-        """As given, for reports."""
-        return self._core.name
-
-    @property
-    def id(self) -> int:
-        """Number of the heap in reports."""
-        return self._core.id
-
-    def __enter__(self) -> Heap:
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self.close()
-            return
-        # An error is on its way: it must not be hidden by BusyError. The memory goes with the
-        # last borrow if there is one.
-        self._core.close()
 
     def __repr__(self) -> str:
         if self.closed:
