@@ -13,6 +13,7 @@ import random
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from harness import machine, measure, tables
 from harness.allocators import BASELINE, Allocator
@@ -136,7 +137,8 @@ def run(
         "seed": seed,
         "percent": percent,
         "allocators": {
-            c.name: {"library": c.library, "environment": c.environment} for c in columns
+            c.name: {"library": c.library and Path(c.library).name, "environment": c.environment}
+            for c in columns
         },
         "ratios": summary,
         "failures": failures,
