@@ -4,7 +4,7 @@ file(GLOB core_sources CONFIGURE_DEPENDS
     ${PROJECT_SOURCE_DIR}/src/os/*.c ${PROJECT_SOURCE_DIR}/src/base/*.c
     ${PROJECT_SOURCE_DIR}/src/pages/*.c ${PROJECT_SOURCE_DIR}/src/blocks/*.c
     ${PROJECT_SOURCE_DIR}/src/heap/*.c ${PROJECT_SOURCE_DIR}/src/arena/*.c
-    ${PROJECT_SOURCE_DIR}/src/fiber/*.c)
+    ${PROJECT_SOURCE_DIR}/src/fiber/*.c ${PROJECT_SOURCE_DIR}/src/shm/*.c)
 file(GLOB malloc_sources CONFIGURE_DEPENDS
     ${PROJECT_SOURCE_DIR}/src/preload/*.c ${PROJECT_SOURCE_DIR}/src/interop/*.c)
 

@@ -94,6 +94,16 @@ CPP_CLASS = {  # include/holdfast/error.hpp, hf::raise
     "E_SYSTEM": "SystemFailure",
     "E_TIMEOUT": "Timeout",
     "E_CANCELLED": "Cancelled",
+    "E_NOT_FOUND": "NotFound",
+    "E_EXISTS": "Exists",
+    "E_PERMISSION": "Permission",
+    "E_NO_SPACE": "OutOfMemory",
+    "E_LAYOUT": "Mismatch",
+    "E_MISMATCH": "Mismatch",
+    "E_OWNER_DIED": "OwnerDied",
+    "E_FULL": "Full",
+    "E_EMPTY": "Empty",
+    "E_STALE": "Stale",
 }
 
 

@@ -104,12 +104,49 @@ class Cancelled : public detail::ErrorWithText<std::runtime_error> {
     using ErrorWithText::ErrorWithText;
 };
 
+/// There is no segment or structure of this name, or there is one already.
+class NotFound : public detail::ErrorWithText<std::runtime_error> {
+    using ErrorWithText::ErrorWithText;
+};
+class Exists : public detail::ErrorWithText<std::runtime_error> {
+    using ErrorWithText::ErrorWithText;
+};
+
+/// The system does not allow it, or the owner is not trusted.
+class Permission : public detail::ErrorWithText<std::runtime_error> {
+    using ErrorWithText::ErrorWithText;
+};
+
+/// Another version, kind, size or element type than asked for.
+class Mismatch : public detail::ErrorWithText<std::runtime_error> {
+    using ErrorWithText::ErrorWithText;
+};
+
+/// The process that held it was killed.
+class OwnerDied : public detail::ErrorWithText<std::runtime_error> {
+    using ErrorWithText::ErrorWithText;
+};
+
+/// There is no room, or there is nothing, now.
+class Full : public detail::ErrorWithText<std::runtime_error> {
+    using ErrorWithText::ErrorWithText;
+};
+class Empty : public detail::ErrorWithText<std::runtime_error> {
+    using ErrorWithText::ErrorWithText;
+};
+
+/// The handle is of a former use.
+class Stale : public detail::ErrorWithText<std::logic_error> {
+    using ErrorWithText::ErrorWithText;
+};
+
 /// Throws what `status` stands for. `sentence` (may be null) says more than the status's own text.
 [[noreturn]] inline void raise(Status status, const char *sentence = nullptr) {
     const auto say = [&] { return std::string(sentence ? sentence : hf_status_text(status)); };
     switch (status) {
     case HF_E_NO_MEMORY:
-    case HF_E_LIMIT: throw OutOfMemory(status);
+    case HF_E_LIMIT:
+    case HF_E_NO_SPACE: throw OutOfMemory(status);
     case HF_E_INVALID:
     case HF_E_CLOSED:
     case HF_E_CONFLICT: throw InvalidArgument(status, say());
@@ -118,6 +155,15 @@ class Cancelled : public detail::ErrorWithText<std::runtime_error> {
     case HF_E_CORRUPT: throw Corruption(status, say());
     case HF_E_TIMEOUT: throw Timeout(status, say());
     case HF_E_CANCELLED: throw Cancelled(status, say());
+    case HF_E_NOT_FOUND: throw NotFound(status, say());
+    case HF_E_EXISTS: throw Exists(status, say());
+    case HF_E_PERMISSION: throw Permission(status, say());
+    case HF_E_LAYOUT:
+    case HF_E_MISMATCH: throw Mismatch(status, say());
+    case HF_E_OWNER_DIED: throw OwnerDied(status, say());
+    case HF_E_FULL: throw Full(status, say());
+    case HF_E_EMPTY: throw Empty(status, say());
+    case HF_E_STALE: throw Stale(status, say());
     case HF_OK:
     case HF_E_SYSTEM: break;
     }

@@ -8,6 +8,7 @@
         OverflowedBlockError  DoubleFreeError  InvalidFreeError  UseAfterFreeError
         StackOverflowError
       CancelledError (RuntimeError)
+      ShmError (OSError) and those below it: holdfast.shm.errors
 
 Invariants  which class stands for which status or kind of report is read from the C tables.
 Talks to    holdfast._core (tables).   Called by the bindings (`from_status`) and report.py.
@@ -15,6 +16,7 @@ Talks to    holdfast._core (tables).   Called by the bindings (`from_status`) an
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from holdfast import _core
@@ -119,13 +121,18 @@ class CancelledError(HoldfastError, RuntimeError):
     """The fiber or task is to clean up and end."""
 
 
-def _classes(rows: list[tuple[str, str]]) -> dict[str, type[HoldfastError]]:
-    return {name: globals()[python] for name, python in rows if python}
-
-
-STATUS_CLASSES = _classes([(name, python) for name, _, python, _ in _core.status_table()])
-REPORT_CLASSES = _classes([(name, python) for name, python, _, _ in _core.report_table()])
+STATUS_CLASSES = {name: python for name, _, python, _ in _core.status_table() if python}
+REPORT_CLASSES = {name: python for name, python, _, _ in _core.report_table() if python}
 _STATUS_NAMES = {value: name for name, value, _, _ in _core.status_table()}
+
+
+def _class(name: str) -> type[HoldfastError]:
+    """Find a class by its name in the tables."""
+    found = globals().get(name)
+    if found is None:  # only who shares memory pays for the import of `queue`
+        found = getattr(import_module("holdfast.shm.errors"), name)
+    assert issubclass(found, HoldfastError)
+    return found
 
 
 def from_status(status: int, sentence: str) -> HoldfastError:
@@ -144,7 +151,7 @@ def from_status(status: int, sentence: str) -> HoldfastError:
         Of the class named in status.def; not raised.
     """
     name = _STATUS_NAMES.get(status, "HF_E_UNKNOWN")
-    error = STATUS_CLASSES.get(name, HoldfastError)(sentence)
+    error = _class(STATUS_CLASSES.get(name, "HoldfastError"))(sentence)
     error.status = name
     return error
 
@@ -162,7 +169,7 @@ def from_report(report: Report) -> CorruptionError:
     CorruptionError
         Of the class named in report.def, with the report attached; not raised.
     """
-    kind = REPORT_CLASSES.get(report.kind, CorruptionError)
+    kind = _class(REPORT_CLASSES.get(report.kind, "CorruptionError"))
     error = kind(f"{report.text}\nsee {MANUAL}#{report.anchor}")
     assert isinstance(error, CorruptionError)
     error.status = "HF_E_CORRUPT"

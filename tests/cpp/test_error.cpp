@@ -69,6 +69,16 @@ TEST(check_classes_follow_the_status) {
     CHECK_THROWS(hf::check(HF_E_SYSTEM), hf::SystemFailure);
     CHECK_THROWS(hf::check(HF_E_TIMEOUT), hf::Timeout);
     CHECK_THROWS(hf::check(HF_E_CANCELLED), hf::Cancelled);
+    CHECK_THROWS(hf::check(HF_E_NOT_FOUND), hf::NotFound);
+    CHECK_THROWS(hf::check(HF_E_EXISTS), hf::Exists);
+    CHECK_THROWS(hf::check(HF_E_PERMISSION), hf::Permission);
+    CHECK_THROWS(hf::check(HF_E_NO_SPACE), std::bad_alloc);
+    CHECK_THROWS(hf::check(HF_E_LAYOUT), hf::Mismatch);
+    CHECK_THROWS(hf::check(HF_E_MISMATCH), hf::Mismatch);
+    CHECK_THROWS(hf::check(HF_E_OWNER_DIED), hf::OwnerDied);
+    CHECK_THROWS(hf::check(HF_E_FULL), hf::Full);
+    CHECK_THROWS(hf::check(HF_E_EMPTY), hf::Empty);
+    CHECK_THROWS(hf::check(HF_E_STALE), hf::Stale);
     CHECK_THROWS(hf::check(static_cast<hf_status>(-77)), hf::SystemFailure);
 }
 

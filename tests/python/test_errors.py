@@ -41,11 +41,14 @@ def rows(name: str) -> list[list[str]]:
 
 
 def test_every_status_and_kind_has_its_class() -> None:
-    for name, _, python, _ in rows("status.def"):
+    for name, value, python, _ in rows("status.def"):
         if name != "OK":
-            assert errors.STATUS_CLASSES[f"HF_{name}"].__name__ == python.strip('"')
+            error = errors.from_status(int(value), "why")
+            assert type(error).__name__ == python.strip('"')
+            assert (error.status, str(error)) == (f"HF_{name}", "why")
     for name, python, *_ in rows("report.def"):
-        assert errors.REPORT_CLASSES[name].__name__ == python.strip('"')
+        assert errors.REPORT_CLASSES[name] == python.strip('"')
+        assert issubclass(getattr(errors, errors.REPORT_CLASSES[name]), errors.CorruptionError)
 
 
 @pytest.mark.parametrize(("name", "builtin"), BUILTINS.items())
