@@ -10,6 +10,7 @@
 #include <unordered_map>
 
 #include <holdfast/arena.hpp>
+#include <holdfast/arena_memory.hpp>
 
 namespace {
 

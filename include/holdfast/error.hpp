@@ -12,6 +12,7 @@
 #ifndef HOLDFAST_ERROR_HPP
 #define HOLDFAST_ERROR_HPP
 
+#include <cstddef>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -175,6 +176,18 @@ inline void check(Status status, const char *sentence = nullptr) {
     if (status != HF_OK) [[unlikely]]
         raise(status, sentence);
 }
+
+namespace detail {
+
+/// Bytes of an array.
+[[nodiscard]] inline std::size_t product(std::size_t count, std::size_t size) {
+    std::size_t bytes = 0;
+    if (__builtin_mul_overflow(count, size, &bytes)) [[unlikely]]
+        throw std::bad_array_new_length();
+    return bytes;
+}
+
+} // namespace detail
 
 } // namespace hf
 

@@ -3,6 +3,9 @@
 #define HOLDFAST_HPP
 
 #include <holdfast/arena.hpp>
+#include <holdfast/arena_blocks.hpp>
+#include <holdfast/arena_memory.hpp>
+#include <holdfast/bump_allocator.hpp>
 #include <holdfast/error.hpp>
 #include <holdfast/fiber.hpp>
 #include <holdfast/heap.hpp>

@@ -4,7 +4,7 @@
 ///   std::vector<int, hf::Allocator<int>> w{hf::Allocator<int>{heap}};
 ///
 /// Invariants  two of a kind are equal exactly if they name the same heap.
-/// Talks to    heap.hpp.
+/// Talks to    heap.hpp, error.hpp.
 /// Threads     as the heap: any thread.
 /// Fails with  OutOfMemory (a std::bad_alloc), std::bad_array_new_length. Giving back never throws;
 ///             a wrong size is a SIZE_MISMATCH report, a wrong heap a FOREIGN_FREE report.
@@ -13,9 +13,9 @@
 
 #include <cstddef>
 #include <memory_resource>
-#include <new>
 #include <type_traits>
 
+#include <holdfast/error.hpp>
 #include <holdfast/heap.hpp>
 
 namespace hf {
@@ -57,10 +57,7 @@ public:
     template <class U> Allocator(const Allocator<U> &other) noexcept : heap_(other.heap()) {}
 
     [[nodiscard]] T *allocate(std::size_t count) {
-        std::size_t size = 0;
-        if (__builtin_mul_overflow(count, sizeof(T), &size)) [[unlikely]]
-            throw std::bad_array_new_length();
-        return static_cast<T *>(heap_.allocate(size, alignof(T)));
+        return static_cast<T *>(heap_.allocate(detail::product(count, sizeof(T)), alignof(T)));
     }
     void deallocate(T *first, std::size_t count) noexcept {
         heap_.deallocate(first, count * sizeof(T));
