@@ -57,14 +57,7 @@ void hfi_arena_return_to(struct hfi_arena *a, struct hfi_chunk *chunk, uintptr_t
         from = at->stopped;
     }
     chunk_leave(a, chunk, from, cursor);
-    if (a->mode & HFI_MODE_SHARED) {
-        atomic_store_explicit(&chunk->cursor, cursor, memory_order_relaxed);
-    } else {
-        a->bump->cursor = cursor;
-        a->bump->limit = atomic_load_explicit(&chunk->window, memory_order_relaxed);
-    }
-    /* SYNC(arena.current): as in chunk_resume. */
-    atomic_store_explicit(&a->current, chunk, memory_order_release);
+    hfi_arena_resume(a, chunk, cursor);
 }
 
 /* --- reset ----------------------------------------------------------------------------------- */

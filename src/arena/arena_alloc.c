@@ -57,8 +57,7 @@ static void chunk_stop(struct hfi_arena *a, struct hfi_chunk *chunk) {
         atomic_store_explicit(&chunk->high_now, used, memory_order_relaxed);
 }
 
-/* Allocation goes on at `cursor` of this chunk. */
-static void chunk_resume(struct hfi_arena *a, struct hfi_chunk *chunk, uintptr_t cursor) {
+void hfi_arena_resume(struct hfi_arena *a, struct hfi_chunk *chunk, uintptr_t cursor) {
     if (a->mode & HFI_MODE_SHARED) {
         atomic_store_explicit(&chunk->cursor, cursor, memory_order_relaxed);
     } else {
@@ -110,7 +109,7 @@ bool hfi_arena_reach(struct hfi_arena *a, size_t size, size_t alignment) {
     end = hfi_bump_place((uintptr_t)next->space, alignment) + hfi_bump_round(size);
     atomic_store_explicit(&next->window, (uintptr_t)next->space, memory_order_relaxed);
     bool room = window_raise(a, next, end);
-    chunk_resume(a, room ? next : chunk, room ? (uintptr_t)next->space : chunk->stopped);
+    hfi_arena_resume(a, room ? next : chunk, room ? (uintptr_t)next->space : chunk->stopped);
     return room;
 }
 

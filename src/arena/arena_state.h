@@ -167,6 +167,8 @@ static inline void hfi_arena_exit(struct hfi_arena *a) HF_NO_THREAD_SAFETY {
 }
 
 /* arena_alloc.c */
+/* Allocation goes on at `cursor` of this chunk. */
+void hfi_arena_resume(struct hfi_arena *a, struct hfi_chunk *chunk, uintptr_t cursor);
 /* Makes room for a block above the window, in this chunk or the next; false: refused. Lock held. */
 bool hfi_arena_reach(struct hfi_arena *a, size_t size, size_t alignment);
 
