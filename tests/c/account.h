@@ -1,6 +1,7 @@
 /* account.h - what every test of a heap asks at the end: is everything there, and nothing else?
  *
- * Contract    account_check   mapped = in_use + slack + cached + free + quarantined + meta, exactly.
+ * Contract    account_adds_up mapped = in_use + slack + cached + free + quarantined + meta, exactly;
+ *                             for the statistics of any owner. account_check asks it of a heap.
  *             account_whole   hf_heap_check finds nothing and the reports did not grow.
  *             account_blocks  the view shows exactly the blocks given, each once, with its size.
  * Threads     call them when no other thread uses the heap: the account is exact at rest. */
@@ -18,18 +19,23 @@ static inline hf_stats account_stats(hf_heap *heap) {
     return stats;
 }
 
-static inline void account_check(hf_heap *heap) {
-    hf_stats s = account_stats(heap);
-    uint64_t sum = s.bytes_in_use + s.bytes_slack + s.bytes_cached + s.bytes_free +
-                   s.bytes_quarantined + s.bytes_meta;
-    if (sum != s.bytes_mapped)
+static inline void account_adds_up(const hf_stats *s) {
+    uint64_t sum = s->bytes_in_use + s->bytes_slack + s->bytes_cached + s->bytes_free +
+                   s->bytes_quarantined + s->bytes_meta;
+    if (sum != s->bytes_mapped)
         CHECK_FAIL("the account is off by %" PRId64 ": mapped %" PRIu64 ", in_use %" PRIu64
                    " slack %" PRIu64 " cached %" PRIu64 " free %" PRIu64 " quarantined %" PRIu64
                    " meta %" PRIu64,
-                   (int64_t)(s.bytes_mapped - sum), s.bytes_mapped, s.bytes_in_use, s.bytes_slack,
-                   s.bytes_cached, s.bytes_free, s.bytes_quarantined, s.bytes_meta);
-    CHECK_EQ(s.blocks_in_use, s.allocs - s.frees);
-    CHECK_LE(s.bytes_mapped, s.bytes_mapped_peak);
+                   (int64_t)(s->bytes_mapped - sum), s->bytes_mapped, s->bytes_in_use,
+                   s->bytes_slack, s->bytes_cached, s->bytes_free, s->bytes_quarantined,
+                   s->bytes_meta);
+    CHECK_EQ(s->blocks_in_use, s->allocs - s->frees);
+    CHECK_LE(s->bytes_mapped, s->bytes_mapped_peak);
+}
+
+static inline void account_check(hf_heap *heap) {
+    hf_stats stats = account_stats(heap);
+    account_adds_up(&stats);
 }
 
 static inline void account_whole(hf_heap *heap) {

@@ -1,14 +1,13 @@
 /* arena_account.h - what every test of an arena asks: does the account add up, is everything whole?
- * Contract    arena_account: mapped = in_use + slack + cached + free + quarantined + meta, exactly.
+ * Contract    arena_account: account_adds_up of account.h, for an arena.
  *             arena_whole: hf_arena_check finds nothing and no report was made.
  * Threads     at rest. */
 #ifndef HF_TESTS_ARENA_ACCOUNT_H
 #define HF_TESTS_ARENA_ACCOUNT_H
 
 #include <holdfast/arena.h>
-#include <holdfast/report.h>
 
-#include "check.h"
+#include "account.h"
 
 static inline hf_stats arena_stats(const hf_arena *arena) {
     hf_stats stats;
@@ -23,16 +22,8 @@ static inline hf_arena_figures arena_figures(const hf_arena *arena) {
 }
 
 static inline void arena_account(const hf_arena *arena) {
-    hf_stats s = arena_stats(arena);
-    uint64_t sum = s.bytes_in_use + s.bytes_slack + s.bytes_cached + s.bytes_free +
-                   s.bytes_quarantined + s.bytes_meta;
-    if (sum != s.bytes_mapped)
-        CHECK_FAIL("the account is off by %" PRId64 ": mapped %" PRIu64 ", in_use %" PRIu64
-                   " slack %" PRIu64 " cached %" PRIu64 " free %" PRIu64 " meta %" PRIu64,
-                   (int64_t)(s.bytes_mapped - sum), s.bytes_mapped, s.bytes_in_use, s.bytes_slack,
-                   s.bytes_cached, s.bytes_free, s.bytes_meta);
-    CHECK_EQ(s.blocks_in_use, s.allocs - s.frees);
-    CHECK_LE(s.bytes_mapped, s.bytes_mapped_peak);
+    hf_stats stats = arena_stats(arena);
+    account_adds_up(&stats);
 }
 
 static inline void arena_whole(hf_arena *arena) {
