@@ -34,6 +34,19 @@ static inline void arena_whole(hf_arena *arena) {
     CHECK_EQ(hf_report_count(), before);
 }
 
+/* A policy's options, to be changed. */
+static inline hf_arena_options arena_options(hf_arena_policy policy) {
+    hf_arena_options options;
+    hf_arena_options_init(&options, policy);
+    return options;
+}
+
+/* What was allocated; the test ends where it was refused. */
+static inline void *must(void *block) {
+    CHECK(block != NULL);
+    return block;
+}
+
 static inline hf_arena *arena_open(const hf_arena_options *options) {
     hf_arena *arena = NULL;
     CHECK_EQ(hf_arena_create(options, &arena), HF_OK);

@@ -14,11 +14,6 @@ static void note(const hf_report *report, void *context) {
     reports++;
 }
 
-static void *must(void *block) {
-    CHECK(block != NULL);
-    return block;
-}
-
 static hf_arena *open_with(uint32_t track, uint32_t validate, uint32_t corruption, uint32_t log) {
     hf_arena_options options;
     hf_arena_options_init(&options, HF_ARENA_DEFAULT);

@@ -10,11 +10,6 @@
 #include "arena_account.h"
 #include "content.h"
 
-static void *must(void *block) {
-    CHECK(block != NULL);
-    return block;
-}
-
 static int fault_pipe;
 
 static void on_fault(int signal_number, siginfo_t *info, void *context) {

@@ -3,11 +3,6 @@
 #include "arena_account.h"
 #include "content.h"
 
-static void *must(void *block) {
-    CHECK(block != NULL);
-    return block;
-}
-
 static hf_mark mark_of(hf_arena *arena) {
     hf_mark mark;
     CHECK_EQ(hf_arena_mark(arena, &mark), HF_OK);

@@ -10,17 +10,6 @@
 #include "arena_account.h"
 #include "content.h"
 
-static hf_arena_options options_of(hf_arena_policy policy) {
-    hf_arena_options options;
-    hf_arena_options_init(&options, policy);
-    return options;
-}
-
-static void *must(void *block) {
-    CHECK(block != NULL);
-    return block;
-}
-
 static void test_reset_gives_the_same_memory_again(void) {
     hf_arena *arena = arena_open(NULL);
     char *first = must(hf_arena_alloc(arena, 100));
@@ -40,7 +29,7 @@ static void test_reset_gives_the_same_memory_again(void) {
 }
 
 static void test_reset_of_many_chunks_uses_them_again(void) {
-    hf_arena_options options = options_of(HF_ARENA_DEFAULT);
+    hf_arena_options options = arena_options(HF_ARENA_DEFAULT);
     options.reserve = 1 << 20;
     hf_arena *arena = arena_open(&options);
     uint64_t chunks = 0;
@@ -57,7 +46,7 @@ static void test_reset_of_many_chunks_uses_them_again(void) {
 }
 
 static void test_release_gives_memory_back(void) {
-    hf_arena_options options = options_of(HF_ARENA_DEFAULT);
+    hf_arena_options options = arena_options(HF_ARENA_DEFAULT);
     options.retain = 128 << 10;
     hf_arena *arena = arena_open(&options);
     char *block = must(hf_arena_alloc_aligned(arena, 64 << 20, 4096));
@@ -80,7 +69,7 @@ static void test_release_gives_memory_back(void) {
 }
 
 static void test_decay_gives_a_spike_back_and_keeps_what_cycles_need(void) {
-    hf_arena_options options = options_of(HF_ARENA_DEFAULT);
+    hf_arena_options options = arena_options(HF_ARENA_DEFAULT);
     options.decay_ms = 1000;
     hf_arena *arena = arena_open(&options);
     uint64_t now = hfi_os_clock_ns();
@@ -109,7 +98,7 @@ static void test_decay_gives_a_spike_back_and_keeps_what_cycles_need(void) {
 }
 
 static void test_decay_leaves_live_blocks_alone(void) {
-    hf_arena_options options = options_of(HF_ARENA_DEFAULT);
+    hf_arena_options options = arena_options(HF_ARENA_DEFAULT);
     options.reserve = 1 << 20;
     hf_arena *arena = arena_open(&options);
     enum { COUNT = 5000 };
@@ -136,7 +125,7 @@ static void test_decay_leaves_live_blocks_alone(void) {
 }
 
 static void test_decay_zero_gives_back_at_each_reset(void) {
-    hf_arena_options options = options_of(HF_ARENA_DEFAULT);
+    hf_arena_options options = arena_options(HF_ARENA_DEFAULT);
     options.decay_ms = 0;
     hf_arena *arena = arena_open(&options);
     memset(must(hf_arena_alloc(arena, 10 << 20)), 1, 10 << 20);
@@ -156,7 +145,7 @@ static void test_decay_zero_gives_back_at_each_reset(void) {
 
 static void test_zero_option_and_allocate_zeroed_give_zeros(void) {
     for (int option = 0; option < 2; option++) {
-        hf_arena_options options = options_of(HF_ARENA_DEFAULT);
+        hf_arena_options options = arena_options(HF_ARENA_DEFAULT);
         options.zero = (uint32_t)option;
         hf_arena *arena = arena_open(&options);
         for (int cycle = 0; cycle < 4; cycle++) {
@@ -177,7 +166,7 @@ static void test_zero_option_and_allocate_zeroed_give_zeros(void) {
 }
 
 static void test_statistics_count_exactly(void) {
-    hf_arena_options options = options_of(HF_ARENA_DEFAULT);
+    hf_arena_options options = arena_options(HF_ARENA_DEFAULT);
     options.statistics = 1;
     hf_arena *arena = arena_open(&options);
     (void)must(hf_arena_alloc(arena, 10));
@@ -212,7 +201,7 @@ static int find_name(const hf_owner *owner, void *context) {
 }
 
 static void test_owners_list_knows_the_arena(void) {
-    hf_arena_options options = options_of(HF_ARENA_DEFAULT);
+    hf_arena_options options = arena_options(HF_ARENA_DEFAULT);
     options.name = "sessions";
     hf_arena *arena = arena_open(&options);
     (void)must(hf_arena_alloc(arena, 1600));
