@@ -20,13 +20,26 @@
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
                "words of shared memory must be lock-free");
 
+#ifndef HFI_SHM_STEPS
+#define HFI_SHM_STEPS 0
+#endif
 #if HFI_SHM_STEPS
-extern void (*hfi_shm_step_hook)(void); /* tests/shm/steps.c */
+extern void (*hfi_shm_step_hook)(void);  /* tests/shm/steps.c                                    */
+extern bool (*hfi_shm_sleep_hook)(void); /* instead of sleeping in the kernel; true: it was done  */
+extern unsigned hfi_shm_mutant;          /* which deliberate fault is on; 0: none                 */
 static inline void hfi_shm_step(void) {
     if (hfi_shm_step_hook) hfi_shm_step_hook();
 }
+static inline bool hfi_shm_sleep_step(void) {
+    return hfi_shm_sleep_hook && hfi_shm_sleep_hook();
+}
+#define HFI_SHM_MUTANT(number) (hfi_shm_mutant == (number)) /* a fault that the tests must catch */
 #else
 static inline void hfi_shm_step(void) {}
+static inline bool hfi_shm_sleep_step(void) {
+    return false;
+}
+#define HFI_SHM_MUTANT(number) 0
 #endif
 
 #define HFI_SHM_ACCESS(bits)                                                                       \

@@ -52,7 +52,7 @@ class NoSpaceError(ShmError, MemoryError):
 
 
 class LayoutError(ShmError):
-    """This is no segment of holdfast, or one of another version."""
+    """No segment of holdfast, or one of another version."""
 
 
 class MismatchError(ShmError, ValueError):
