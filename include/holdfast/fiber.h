@@ -47,7 +47,8 @@ typedef void (*hf_context_entry)(void *argument, void *value);
 HF_API void hf_context_make(hf_context *context, void *stack_ptr, hf_context_entry entry,
                             void *argument, int float_control);
 /* Saves the callee-saved registers on this stack and the place in *from, continues at *to, and
- * returns the value of whoever switches back. The variant also saves the FP control words. */
+ * returns the value of whoever switches back. `from` is not `to`: where it goes is read before where it
+ * is is written. The variant also saves the FP control words. */
 HF_API void *hf_context_switch(hf_context *from, const hf_context *to, void *value);
 HF_API void *hf_context_switch_float(hf_context *from, const hf_context *to, void *value);
 

@@ -98,6 +98,7 @@ static inline hf_status leave(hf_scheduler *s, hf_task *self) {
     if (next == NULL) return hfi_context_go(&self->fiber.context, &s->loop, NULL);
     s->turns--;
     mark_running(s, next);
+    if (next == self) return HF_OK; /* alone in the queue: a context never switches to itself */
     return hfi_context_go(&self->fiber.context, &next->fiber.context, turn_status(s));
 }
 

@@ -268,6 +268,16 @@ static void test_tasks_take_turns(void) {
     CHECK_EQ(hf_scheduler_destroy(s), HF_OK);
 }
 
+static void test_a_task_alone_takes_every_turn(void) {
+    hf_scheduler *s;
+    traced = 0;
+    CHECK_EQ(hf_scheduler_create(NULL, &s), HF_OK);
+    CHECK_EQ(hf_scheduler_spawn(s, letters, (void *)'a', NULL, NULL), HF_OK);
+    CHECK_EQ(hf_scheduler_run(s), HF_OK);
+    CHECK_STR(trace, "aaa");
+    CHECK_EQ(hf_scheduler_destroy(s), HF_OK);
+}
+
 static hf_scheduler *running;
 static void *parent_main(void *argument) {
     hf_task *children[5];
@@ -386,6 +396,7 @@ int main(void) {
     CHECK_RUN(test_float_control_belongs_to_the_fiber_or_to_the_thread);
     CHECK_RUN(test_a_fiber_may_move_between_threads);
     CHECK_RUN(test_tasks_take_turns);
+    CHECK_RUN(test_a_task_alone_takes_every_turn);
     CHECK_RUN(test_join_waits_and_hands_over_the_result);
     CHECK_RUN(test_park_waits_for_unpark_which_is_not_lost);
     CHECK_RUN(test_destroy_cancels_what_is_left);
