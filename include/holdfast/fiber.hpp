@@ -35,6 +35,8 @@ namespace hf {
 /// Thrown by yield and park in a fiber or task that is to end. Let it pass.
 struct FiberUnwind {};
 
+template <class T = void> class Fiber;
+
 namespace detail {
 
 /// The exceptions a thread is handling right now; a fiber takes its own along.
@@ -56,43 +58,44 @@ struct Frame {
     void *value = nullptr; // of the last yield, on the fiber's stack
 };
 
-inline void suspend(hf_fiber *self, void *value) {
-    const Handling mine = exchange_handling({});
-    const Status status = hf_fiber_yield(self, value, nullptr);
-    exchange_handling(mine);
-    if (status == HF_E_CANCELLED) throw FiberUnwind{};
-    check(status, "yield belongs to the fiber it was given to, while it runs");
-}
+/// What every Yield has: the frame of its fiber, and how to leave it.
+class YieldBase {
+public:
+    YieldBase(const YieldBase &) = delete;
+    YieldBase &operator=(const YieldBase &) = delete;
+
+protected:
+    void suspend() {
+        const Handling mine = exchange_handling({});
+        const Status status = hf_fiber_yield(frame_->self, nullptr, nullptr);
+        exchange_handling(mine);
+        if (status == HF_E_CANCELLED) throw FiberUnwind{};
+        check(status, "yield belongs to the fiber it was given to, while it runs");
+    }
+    Frame *frame_;
+
+private:
+    template <class> friend class hf::Fiber;
+    explicit YieldBase(Frame *frame) noexcept : frame_(frame) {}
+};
 
 } // namespace detail
 
 /// Given to the function of a fiber: hands a value to whoever resumed it.
-template <class T = void> class Yield {
+template <class T = void> class Yield : private detail::YieldBase {
 public:
     /// Returns at the next resume. The value may be moved from meanwhile.
     void operator()(T value) {
         frame_->value = std::addressof(value);
-        detail::suspend(frame_->self, nullptr);
+        suspend();
     }
-    Yield(const Yield &) = delete;
-    Yield &operator=(const Yield &) = delete;
-
-private:
-    template <class> friend class Fiber;
-    explicit Yield(detail::Frame *frame) noexcept : frame_(frame) {}
-    detail::Frame *frame_;
+    using YieldBase::YieldBase;
 };
 
-template <> class Yield<void> {
+template <> class Yield<void> : private detail::YieldBase {
 public:
-    void operator()() { detail::suspend(frame_->self, nullptr); }
-    Yield(const Yield &) = delete;
-    Yield &operator=(const Yield &) = delete;
-
-private:
-    template <class> friend class Fiber;
-    explicit Yield(detail::Frame *frame) noexcept : frame_(frame) {}
-    detail::Frame *frame_;
+    void operator()() { suspend(); }
+    using YieldBase::YieldBase;
 };
 
 struct FiberOptions {
@@ -102,7 +105,7 @@ struct FiberOptions {
 };
 
 /// A function that stops in the middle and yields values of T, or nothing. Move-only.
-template <class T = void> class Fiber {
+template <class T> class Fiber {
 public:
     /// Takes a stack and moves `function` onto it; it starts at the first resume.
     template <class Function>
