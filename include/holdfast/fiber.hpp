@@ -268,15 +268,18 @@ struct TaskStateBase {
     bool finished = false;
     bool released = false; // its handle is gone
     bool orphan = false;   // its scheduler is gone
-    virtual ~TaskStateBase() {
-        if (place != nullptr) *place = next;
-        if (next != nullptr) next->place = place;
-    }
+    virtual ~TaskStateBase() { unlink(); }
     void link(TaskStateBase **head) noexcept {
         next = *head;
         place = head;
         if (next != nullptr) next->place = &next;
         *head = this;
+    }
+    void unlink() noexcept {
+        if (place != nullptr) *place = next;
+        if (next != nullptr) next->place = place;
+        next = nullptr;
+        place = nullptr;
     }
 };
 
@@ -345,7 +348,10 @@ public:
         else
             state->released = true;
     }
-    void unpark() noexcept { hf_task_unpark(task_); }
+    /// Nothing happens to a task whose scheduler is gone.
+    void unpark() noexcept {
+        if (state_ != nullptr && !state_->orphan) hf_task_unpark(task_);
+    }
     /// Returned, threw, or was unwound with its scheduler.
     [[nodiscard]] bool finished() const noexcept {
         return state_ != nullptr && (state_->finished || state_->orphan);
@@ -406,13 +412,12 @@ private:
             const detail::Handling mine = detail::exchange_handling({});
             if (hf_scheduler_destroy(native) != HF_OK) std::terminate();
             detail::exchange_handling(mine);
+            // All first: what a task that never started holds may be the handle of another one.
+            for (detail::TaskStateBase *state = states; state != nullptr; state = state->next)
+                state->orphan = true;
             while (states != nullptr) {
                 detail::TaskStateBase *state = states;
-                states = state->next;
-                if (states != nullptr) states->place = &states;
-                state->place = nullptr;
-                state->next = nullptr;
-                state->orphan = true;
+                state->unlink();
                 if (state->released) delete state;
             }
         }

@@ -9,6 +9,7 @@
 
 #include "check.hpp"
 #include <holdfast/fiber.hpp>
+#include <holdfast/report.hpp>
 
 static_assert(!std::is_copy_constructible_v<hf::Fiber<int>> &&
               !std::is_copy_constructible_v<hf::Task<>>);
@@ -237,6 +238,27 @@ TEST(destroying_a_scheduler_unwinds_its_tasks) {
     CHECK(outlives.finished());
     CHECK_THROWS(outlives.join(), hf::InvalidArgument);
     CHECK_THROWS(hf::this_task::yield(), hf::InvalidArgument);
+}
+
+TEST(scheduler_goes_before_tasks_that_hold_handles_of_others) {
+    int reports = 0, gone = 0;
+    auto watch = hf::on_corruption([&](const hf::Report &) { ++reports; });
+    hf::Task<> outlives;
+    {
+        hf::Scheduler scheduler;
+        auto held = scheduler.spawn([&] {
+            Witness witness(&gone);
+            hf::this_task::park();
+        });
+        outlives = scheduler.spawn([] { hf::this_task::park(); });
+        CHECK(!scheduler.run());
+        scheduler.spawn([held = std::move(held)] {}); // neither starts
+        scheduler.spawn([held = scheduler.spawn([w = std::make_shared<Witness>(&gone)] {})] {});
+    }
+    CHECK_EQ(gone, 2);
+    CHECK_EQ(reports, 0);
+    outlives.unpark();
+    hf::Task<>{}.unpark();
 }
 
 TEST(parked_task_goes_on_after_unpark) {
