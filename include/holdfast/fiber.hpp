@@ -55,7 +55,8 @@ struct Handling {
 /// Shared by a fiber and its owner; lies on the fiber's own stack.
 struct Frame {
     hf_fiber *self = nullptr;
-    void *value = nullptr; // of the last yield, on the fiber's stack
+    void *value = nullptr;  // of the last yield, on the fiber's stack
+    bool unwinding = false; // its owner cancels it: nobody waits for what it throws
 };
 
 /// What every Yield has: the frame of its fiber, and how to leave it.
@@ -163,18 +164,19 @@ public:
         }
         return false;
     }
-    [[nodiscard]] explicit operator bool() const noexcept {
-        return fiber_ != nullptr && !finished();
-    }
+    [[nodiscard]] explicit operator bool() const noexcept { return !finished(); }
+    /// Also of an empty one: there is nothing to resume.
     [[nodiscard]] bool finished() const noexcept {
-        return hf_fiber_state_get(fiber_) == HF_FIBER_FINISHED;
+        return fiber_ == nullptr || hf_fiber_state_get(fiber_) == HF_FIBER_FINISHED;
     }
-    /// Unwinds a suspended fiber now. Throws InvalidArgument from inside it.
+    /// Unwinds a suspended fiber now; what it throws meanwhile is dropped. Throws Busy from inside it.
     void cancel() {
+        if (fiber_ == nullptr) return;
         const detail::Handling mine = detail::exchange_handling({});
+        mark_unwinding();
         const Status status = hf_fiber_cancel(fiber_);
         detail::exchange_handling(mine);
-        check(status, "the fiber is running, or yields instead of ending");
+        check(status, "the fiber is running");
     }
     /// What it yielded last; valid until the next resume.
     [[nodiscard]] std::add_lvalue_reference_t<T> value() const requires(!std::is_void_v<T>) {
@@ -189,13 +191,13 @@ public:
 private:
     template <class Body, class Function, class HandOver>
     static void *run(hf_fiber *self, void *argument) noexcept {
+        detail::Frame frame{.self = self};
         std::exception_ptr error;
         {
             auto *hand_over = static_cast<HandOver *>(argument);
             try {
                 Body body(std::forward<Function>(*hand_over->first));
                 hand_over = nullptr; // its place is gone after the first yield
-                detail::Frame frame{.self = self, .value = nullptr};
                 Yield<T> yield(&frame);
                 if (hf_fiber_yield(self, &frame, nullptr) == HF_OK) body(yield);
             } catch (const FiberUnwind &) {
@@ -206,12 +208,16 @@ private:
                     error = std::current_exception();
             }
         }
-        if (!error) return nullptr;
+        if (!error || frame.unwinding) return nullptr;
         return new std::exception_ptr(std::move(error));
+    }
+    void mark_unwinding() noexcept {
+        if (hf_fiber_state_get(fiber_) == HF_FIBER_SUSPENDED) frame_->unwinding = true;
     }
     void destroy() noexcept {
         if (fiber_ == nullptr) return;
         const detail::Handling mine = detail::exchange_handling({});
+        mark_unwinding();
         if (hf_fiber_destroy(fiber_) != HF_OK) std::terminate();
         detail::exchange_handling(mine);
         fiber_ = nullptr;

@@ -100,6 +100,37 @@ TEST(destroying_a_suspended_fiber_unwinds_it) {
     CHECK_EQ(gone, 3);
 }
 
+TEST(what_an_unwound_fiber_throws_is_dropped_and_freed) {
+    int gone = 0, round = 0;
+    struct Error : std::runtime_error {
+        explicit Error(int *place)
+            : std::runtime_error("instead"), witness(std::make_shared<Witness>(place)) {}
+        std::shared_ptr<Witness> witness;
+    };
+    auto body = [&](hf::Yield<> &yield) {
+        try {
+            yield();
+        } catch (const hf::FiberUnwind &) {
+            throw Error(&gone);
+        }
+    };
+    {
+        hf::Fiber<> dropped(body);
+        CHECK(dropped.resume());
+    }
+    CHECK_EQ(gone, ++round);
+    hf::Fiber<> cancelled(body);
+    CHECK(cancelled.resume());
+    cancelled.cancel();
+    CHECK(cancelled.finished());
+    CHECK_EQ(gone, ++round);
+    hf::Fiber<> empty;
+    CHECK(empty.finished() && !empty);
+    empty.cancel();
+    hf::Fiber<> inside{[&](hf::Yield<> &) { CHECK_THROWS(inside.cancel(), hf::Busy); }};
+    CHECK(!inside.resume());
+}
+
 TEST(a_function_that_cannot_be_moved_throws_from_the_constructor) {
     struct Stubborn {
         Stubborn() = default;
