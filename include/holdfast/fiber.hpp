@@ -52,6 +52,20 @@ struct Handling {
     return std::exchange(*globals, next);
 }
 
+/// Leaves the stack: what is being handled here is put aside, and back afterwards.
+template <class Switch> Status set_aside(Switch switch_away) {
+    const Handling mine = exchange_handling({});
+    const Status status = switch_away();
+    exchange_handling(mine);
+    return status;
+}
+
+/// Back on a stack that was left: on as if nothing had been, or out.
+inline void go_on(Status status, const char *refusal) {
+    if (status == HF_E_CANCELLED) throw FiberUnwind{};
+    check(status, refusal);
+}
+
 /// Shared by a fiber and its owner; lies on the fiber's own stack.
 struct Frame {
     hf_fiber *self = nullptr;
@@ -67,11 +81,8 @@ public:
 
 protected:
     void suspend() {
-        const Handling mine = exchange_handling({});
-        const Status status = hf_fiber_yield(frame_->self, nullptr, nullptr);
-        exchange_handling(mine);
-        if (status == HF_E_CANCELLED) throw FiberUnwind{};
-        check(status, "yield belongs to the fiber it was given to, while it runs");
+        go_on(set_aside([this] { return hf_fiber_yield(frame_->self, nullptr, nullptr); }),
+              "yield belongs to the fiber it was given to, while it runs");
     }
     Frame *frame_;
 
@@ -121,9 +132,7 @@ public:
                               options.name, options.float_control ? HF_FIBER_FLOAT_CONTROL : 0u,
                               &fiber_));
         void *frame = nullptr;
-        const detail::Handling mine = detail::exchange_handling({});
-        (void)hf_fiber_resume(fiber_, nullptr, &frame);
-        detail::exchange_handling(mine);
+        (void)detail::set_aside([&] { return hf_fiber_resume(fiber_, nullptr, &frame); });
         frame_ = static_cast<detail::Frame *>(frame);
         if (frame_ == nullptr) { // moving the function threw
             (void)hf_fiber_destroy(std::exchange(fiber_, nullptr));
@@ -152,10 +161,9 @@ public:
     /// Runs it until it yields (true) or returns (false). Throws what the function throws.
     bool resume() {
         if (fiber_ == nullptr) raise(HF_E_CLOSED, "the fiber is empty");
-        const detail::Handling mine = detail::exchange_handling({});
         void *error = nullptr;
-        const Status status = hf_fiber_resume(fiber_, nullptr, &error);
-        detail::exchange_handling(mine);
+        const Status status =
+            detail::set_aside([&] { return hf_fiber_resume(fiber_, nullptr, &error); });
         check(status, status == HF_E_CLOSED ? "the fiber has finished" : "the fiber is running");
         if (!finished()) return true;
         if (error != nullptr) { // the frame is gone; the exception was put aside
@@ -172,11 +180,9 @@ public:
     /// Unwinds a suspended fiber now; what it throws meanwhile is dropped. Throws Busy from inside it.
     void cancel() {
         if (fiber_ == nullptr) return;
-        const detail::Handling mine = detail::exchange_handling({});
         mark_unwinding();
-        const Status status = hf_fiber_cancel(fiber_);
-        detail::exchange_handling(mine);
-        check(status, "the fiber is running");
+        check(detail::set_aside([this] { return hf_fiber_cancel(fiber_); }),
+              "the fiber is running");
     }
     /// What it yielded last; valid until the next resume.
     [[nodiscard]] std::add_lvalue_reference_t<T> value() const requires(!std::is_void_v<T>) {
@@ -216,10 +222,9 @@ private:
     }
     void destroy() noexcept {
         if (fiber_ == nullptr) return;
-        const detail::Handling mine = detail::exchange_handling({});
         mark_unwinding();
-        if (hf_fiber_destroy(fiber_) != HF_OK) std::terminate();
-        detail::exchange_handling(mine);
+        if (detail::set_aside([this] { return hf_fiber_destroy(fiber_); }) != HF_OK)
+            std::terminate();
         fiber_ = nullptr;
     }
 
@@ -233,20 +238,12 @@ template <class T = void> class Task;
 namespace this_task {
 
 inline void yield() {
-    const detail::Handling mine = detail::exchange_handling({});
-    const Status status = hf_task_yield();
-    detail::exchange_handling(mine);
-    if (status == HF_E_CANCELLED) throw FiberUnwind{};
-    check(status, "this is no task");
+    detail::go_on(detail::set_aside(hf_task_yield), "this is no task");
 }
 
 /// Waits for unpark.
 inline void park() {
-    const detail::Handling mine = detail::exchange_handling({});
-    const Status status = hf_task_park();
-    detail::exchange_handling(mine);
-    if (status == HF_E_CANCELLED) throw FiberUnwind{};
-    check(status, "this is no task");
+    detail::go_on(detail::set_aside(hf_task_park), "this is no task");
 }
 
 [[nodiscard]] inline hf_task *native() noexcept {
@@ -334,11 +331,8 @@ public:
     T join() {
         if (task_ == nullptr || state_->orphan)
             raise(HF_E_CLOSED, "the task was joined or detached, or its scheduler is gone");
-        const detail::Handling mine = detail::exchange_handling({});
-        const Status status = hf_task_join(task_, nullptr);
-        detail::exchange_handling(mine);
-        if (status == HF_E_CANCELLED) throw FiberUnwind{};
-        check(status, "outside of tasks only a task that has ended can be joined");
+        detail::go_on(detail::set_aside([this] { return hf_task_join(task_, nullptr); }),
+                      "outside of tasks only a task that has ended can be joined");
         task_ = nullptr;
         std::unique_ptr<detail::TaskState<T>> owned(std::exchange(state_, nullptr));
         if (owned->error) std::rethrow_exception(owned->error);
@@ -395,9 +389,7 @@ public:
     }
     /// Until the queue is empty: true if every task has ended, false if some are parked.
     bool run() {
-        const detail::Handling mine = detail::exchange_handling({});
-        const Status status = hf_scheduler_run(core_->native);
-        detail::exchange_handling(mine);
+        const Status status = detail::set_aside([this] { return hf_scheduler_run(core_->native); });
         if (status == HF_E_BUSY) return false;
         check(status, "run is for the outside of a scheduler's tasks");
         return true;
@@ -415,9 +407,8 @@ private:
         Core &operator=(const Core &) = delete;
         /// Unwinds what is left. Ends the process from inside one of its tasks.
         ~Core() {
-            const detail::Handling mine = detail::exchange_handling({});
-            if (hf_scheduler_destroy(native) != HF_OK) std::terminate();
-            detail::exchange_handling(mine);
+            if (detail::set_aside([this] { return hf_scheduler_destroy(native); }) != HF_OK)
+                std::terminate();
             // All first: what a task that never started holds may be the handle of another one.
             for (detail::TaskStateBase *state = states; state != nullptr; state = state->next)
                 state->orphan = true;
