@@ -203,11 +203,12 @@ static PyObject *function_current(PyObject *unused, PyObject *also_unused) {
     return Py_NewRef(thread->current);
 }
 
-static const char *const states[] = {"new", "suspended", "running", "waiting", "finished", "lost"};
+const char *const fiber_state_names[] = {"new",     "suspended", "running",
+                                         "waiting", "finished",  "lost"};
 
 static PyObject *get_state(PyObject *object, void *unused) {
     (void)unused;
-    return PyUnicode_InternFromString(states[((fiber *)object)->state]);
+    return PyUnicode_InternFromString(fiber_state_names[((fiber *)object)->state]);
 }
 
 static PyObject *get_name(PyObject *object, void *unused) {
@@ -244,8 +245,10 @@ static PyObject *get_high_water(PyObject *object, void *unused) {
 static PyObject *fiber_repr(PyObject *object) {
     fiber *self = (fiber *)object;
     if (self->name != NULL)
-        return PyUnicode_FromFormat("<holdfast.Fiber %R %s>", self->name, states[self->state]);
-    return PyUnicode_FromFormat("<holdfast.Fiber %s at %p>", states[self->state], object);
+        return PyUnicode_FromFormat("<holdfast.Fiber %R %s>", self->name,
+                                    fiber_state_names[self->state]);
+    return PyUnicode_FromFormat("<holdfast.Fiber %s at %p>", fiber_state_names[self->state],
+                                object);
 }
 
 static PyMethodDef fiber_methods[] = {

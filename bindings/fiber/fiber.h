@@ -60,7 +60,7 @@ struct fiber {
     fiber *resumer;  /* running when it was resumed; NULL: the thread's own stack */
     PyObject *value; /* on its way in or out; NULL with an exception instead      */
     uint8_t state;
-    uint8_t is_named; /* the name was given */
+    int nesting; /* calls on stacks that it stands in, while it is suspended           */
     struct interpreter_state interpreter;
     struct interpreter_base base;
     PyObject *function;
@@ -79,7 +79,8 @@ struct fiber {
 extern PyTypeObject *fiber_type;
 extern PyTypeObject *stack_pool_type;
 extern PyObject *fiber_base_code;
-extern const char *fiber_unsupported; /* why nothing works here; NULL: it does */
+extern const char *const fiber_state_names[]; /* by fiber_state */
+extern const char *fiber_unsupported;         /* why nothing works here; NULL: it does */
 
 /* module.c: each sets a Python exception and returns NULL or -1. */
 PyObject *fiber_raise(hf_status status, const char *format, ...);

@@ -13,9 +13,6 @@
 #define CHUNK_SIZE    ((size_t)14 << 10)
 #define ARGS_ON_STACK 15
 
-static const char *const state_words[] = {"new",     "suspended", "running",
-                                          "waiting", "finished",  "lost"};
-
 const char *fiber_name(fiber *self) {
     const char *name = self->name != NULL ? PyUnicode_AsUTF8(self->name) : NULL;
     if (name == NULL) PyErr_Clear();
@@ -78,14 +75,16 @@ static PyObject *fiber_enter(fiber *self, fiber_thread *thread, PyThreadState *t
     if (resumer != NULL) resumer->state = FIBER_WAITING;
     self->state = FIBER_RUNNING;
     thread->current = self;
-    thread->nesting++;
+    const int nesting = thread->nesting;
+    thread->nesting = nesting + 1 + self->nesting;
     Py_INCREF(self);
     interpreter_enter(tstate, &self->base, &self->interpreter);
 
     hf_context_switch_float(&self->outside, &self->inside, NULL);
 
     interpreter_leave(tstate, &self->base, &self->interpreter);
-    thread->nesting--;
+    self->nesting = thread->nesting - nesting - 1;
+    thread->nesting = nesting;
     thread->current = resumer;
     if (resumer != NULL) resumer->state = FIBER_RUNNING;
     self->resumer = NULL;
@@ -117,7 +116,7 @@ static PyObject *refuse(fiber *self, const char *verb) {
                            fiber_name(self), verb);
     default:
         return fiber_raise(HF_E_INVALID, "fiber '%s' is %s: it cannot be %s", fiber_name(self),
-                           state_words[self->state], verb);
+                           fiber_state_names[self->state], verb);
     }
 }
 

@@ -266,6 +266,16 @@ def test_run_on_stack_suspends_with_the_fiber_around_it() -> None:
     assert holdfast.run_on_stack(fiber.resume, "x") == ("x", 1)
 
 
+def test_fibers_suspended_in_calls_on_stacks_are_beside_each_other() -> None:
+    def body() -> object:
+        return holdfast.run_on_stack(suspend, stack_size="128 KiB")
+
+    fibers = [Fiber(body, stack_size="128 KiB") for _ in range(sys.getrecursionlimit() + 10)]
+    for fiber in fibers:
+        fiber.resume()
+    assert [fiber.resume(i) for i, fiber in enumerate(fibers)] == list(range(len(fibers)))
+
+
 # ---- tracing ----
 
 
