@@ -93,7 +93,8 @@ HF_API hf_status hf_fiber_yield(hf_fiber *self, void *value, void **value_out);
 HF_API hf_status hf_fiber_cancel(hf_fiber *fiber);
 
 HF_API hf_fiber_state hf_fiber_state_get(const hf_fiber *fiber);
-/* The fiber this thread is in; NULL outside of all. */
+/* The fiber this thread is in; NULL outside of all. That of a task belongs to its scheduler: what
+ * changes a fiber refuses it. */
 HF_API hf_fiber *hf_fiber_current(void);
 /* The stack it runs on, for hf_stack_high_water and the like. */
 HF_API const hf_stack *hf_fiber_stack(const hf_fiber *fiber);
@@ -135,7 +136,7 @@ HF_API hf_status hf_task_join(hf_task *task, void **result_out);
 
 /* From anywhere on the scheduler's thread. */
 HF_API void hf_task_unpark(hf_task *task);
-/* Nobody will join it: it is freed when it ends. */
+/* Nobody will join it: it is freed when it ends. Of a task that is being joined: nothing. */
 HF_API void hf_task_detach(hf_task *task);
 HF_API int hf_task_is_finished(const hf_task *task);
 /* The running task of this thread; NULL outside of all. */

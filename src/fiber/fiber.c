@@ -196,7 +196,8 @@ hf_status hf_fiber_cancel(hf_fiber *fiber) {
 
 hf_status hf_fiber_destroy(hf_fiber *fiber) {
     if (fiber == NULL) return HF_OK;
-    if (__builtin_expect(fiber->state != HF_FIBER_FINISHED, 0)) {
+    if (__builtin_expect(fiber->state != HF_FIBER_FINISHED || (fiber->flags & HFI_FIBER_TASK) != 0,
+                         0)) {
         hf_status status = hf_fiber_cancel(fiber);
         if (status != HF_OK) return status;
     }

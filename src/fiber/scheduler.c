@@ -285,6 +285,7 @@ hf_status hf_task_join(hf_task *task, void **result_out) {
 
 void hf_task_detach(hf_task *task) {
     HF_EXPECT(task != NULL);
+    if (task->joiner != NULL) return; /* who frees it when it goes on */
     task->detached = true;
     if (task->fiber.state == HF_FIBER_FINISHED) task_free(task);
 }

@@ -311,6 +311,50 @@ static void test_join_waits_and_hands_over_the_result(void) {
     CHECK_EQ(hf_scheduler_destroy(running), HF_OK);
 }
 
+static void *joiner(void *task) {
+    void *result = NULL;
+    CHECK_EQ(hf_task_join(task, &result), HF_OK);
+    return result;
+}
+
+static void test_detach_leaves_a_task_to_whoever_joins_it(void) {
+    hf_stats stats = {.struct_size = sizeof stats};
+    hf_task *joined, *parent;
+    void *result;
+    traced = 0;
+    CHECK_EQ(hf_scheduler_create(NULL, &running), HF_OK);
+    CHECK_EQ(hf_scheduler_spawn(running, letters, (void *)'j', NULL, &joined), HF_OK);
+    CHECK_EQ(hf_scheduler_spawn(running, joiner, joined, NULL, &parent), HF_OK);
+    CHECK_EQ(hf_scheduler_run_some(running, 2), HF_E_BUSY);
+    hf_task_detach(joined); /* too late */
+    CHECK_EQ(hf_scheduler_run(running), HF_OK);
+    CHECK_EQ(hf_task_join(parent, &result), HF_OK);
+    CHECK_EQ((intptr_t)result, 'j');
+    CHECK_EQ(hf_scheduler_destroy(running), HF_OK);
+    CHECK_EQ(hf_stack_pool_stats(hf_stack_pool_default(), &stats), HF_OK);
+    CHECK_EQ(stats.reports, 0);
+}
+
+static void *tell_fiber(void *argument) {
+    *(hf_fiber **)argument = hf_fiber_current();
+    return NULL;
+}
+
+static void test_the_fiber_of_a_task_is_its_scheduler_s(void) {
+    hf_fiber *fiber;
+    hf_task *task;
+    CHECK_EQ(hf_scheduler_create(NULL, &running), HF_OK);
+    CHECK_EQ(hf_scheduler_spawn(running, tell_fiber, &fiber, NULL, &task), HF_OK);
+    CHECK_EQ(hf_scheduler_run(running), HF_OK);
+    CHECK_EQ(hf_fiber_state_get(fiber), HF_FIBER_FINISHED);
+    CHECK_EQ(hf_fiber_resume(fiber, NULL, NULL), HF_E_CLOSED);
+    CHECK_EQ(hf_fiber_cancel(fiber), HF_E_INVALID);
+    CHECK_EQ(hf_fiber_abandon(fiber), HF_E_INVALID);
+    CHECK_EQ(hf_fiber_destroy(fiber), HF_E_INVALID);
+    CHECK_EQ(hf_task_join(task, NULL), HF_OK);
+    CHECK_EQ(hf_scheduler_destroy(running), HF_OK);
+}
+
 static void *parker(void *argument) {
     note((char)(uintptr_t)argument);
     hf_status status = hf_task_park();
@@ -398,6 +442,8 @@ int main(void) {
     CHECK_RUN(test_tasks_take_turns);
     CHECK_RUN(test_a_task_alone_takes_every_turn);
     CHECK_RUN(test_join_waits_and_hands_over_the_result);
+    CHECK_RUN(test_detach_leaves_a_task_to_whoever_joins_it);
+    CHECK_RUN(test_the_fiber_of_a_task_is_its_scheduler_s);
     CHECK_RUN(test_park_waits_for_unpark_which_is_not_lost);
     CHECK_RUN(test_destroy_cancels_what_is_left);
     CHECK_RUN(test_many_tasks);
