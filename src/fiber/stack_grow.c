@@ -13,7 +13,8 @@
 #include "base/format.h"
 #include "fiber/stack_pool.h"
 
-enum { BATCH_LEAST = 16, BATCH_MOST = 1024 };
+/* GUARDS_AT_ONCE: 1 KiB of ranges, as whoever takes a stack may stand on a small one. */
+enum { BATCH_LEAST = 16, BATCH_MOST = 1024, GUARDS_AT_ONCE = 64 };
 #define REGION_LEAST ((size_t)64 << 20)
 #define REGION_MOST  ((size_t)64 << 30)
 #define BATCH_BYTES  ((size_t)256 << 20)
@@ -41,23 +42,38 @@ static void say_limit(hf_stack_pool *pool, uint32_t created) HF_REQUIRES(pool->l
     hfi_os_write(2, text, length < sizeof text ? length : sizeof text - 1);
 }
 
-static hf_status guard(hf_stack_pool *pool, const struct hfi_os_range *guards, unsigned count,
-                       unsigned *guarded_out) HF_REQUIRES(pool->lock) {
-    *guarded_out = 0;
+/* Guards for `count` stacks from `first` on; how many of them there are now. */
+static unsigned guard_light(const hf_stack_pool *pool, char *first, unsigned count) {
+    struct hfi_os_range guards[GUARDS_AT_ONCE];
+    /* Valgrind does not know the call for many: one by one there. */
+    unsigned at_once = pool->valgrind ? 1 : GUARDS_AT_ONCE, done = 0;
+    while (done < count) {
+        unsigned more = count - done < at_once ? count - done : at_once;
+        for (unsigned i = 0; i < more; i++)
+            guards[i] = (struct hfi_os_range){first + (done + i) * pool->stride, pool->guard_size};
+        if (hfi_os_guard_many(guards, more) != 0) break;
+        done += more;
+    }
+    return done;
+}
+
+static unsigned guard_by_mapping(const hf_stack_pool *pool, char *first, unsigned count) {
+    for (unsigned done = 0; done < count; done++) {
+        struct hfi_os_range range = {first + done * pool->stride, pool->guard_size};
+        if (hfi_os_guard_by_mapping(&range, 1) != 0) return done;
+    }
+    return count;
+}
+
+static hf_status guard(hf_stack_pool *pool, char *first, unsigned count, unsigned *guarded_out)
+    HF_REQUIRES(pool->lock) {
     if (pool->light) {
-        /* Valgrind does not know the call for many: one by one there. */
-        unsigned at_once = pool->valgrind ? 1 : count, done = 0;
-        while (done < count && hfi_os_guard_many(guards + done, at_once) == 0)
-            done += at_once;
-        if (done == count) {
-            *guarded_out = count;
-            return HF_OK;
-        }
+        *guarded_out = guard_light(pool, first, count);
+        if (*guarded_out > 0) return HF_OK;
         if (errno != EINVAL && errno != ENOSYS) return HF_E_NO_MEMORY;
         pool->light = false;
     }
-    while (*guarded_out < count && hfi_os_guard_by_mapping(&guards[*guarded_out], 1) == 0)
-        ++*guarded_out;
+    *guarded_out = guard_by_mapping(pool, first, count);
     if (*guarded_out > 0) return HF_OK;
     uint32_t created = hfi_stack_created(pool);
     if (errno != ENOMEM) return HF_E_NO_MEMORY;
@@ -122,7 +138,6 @@ bool hfi_stack_names_commit(hf_stack_pool *pool) {
 }
 
 hf_status hfi_stack_grow(hf_stack_pool *pool) {
-    struct hfi_os_range guards[BATCH_MOST];
     uint32_t created = atomic_load_explicit(&pool->created, memory_order_relaxed);
     if (created >= pool->count_max) return HF_E_LIMIT;
     uint32_t number = atomic_load_explicit(&pool->region_count, memory_order_relaxed);
@@ -144,10 +159,8 @@ hf_status hfi_stack_grow(hf_stack_pool *pool) {
     char *first = region->base + (size_t)used * pool->stride;
     if (hfi_region_commit(region, (used + count) * pool->stride, false, -1) != 0)
         return HF_E_NO_MEMORY;
-    for (size_t i = 0; i < count; i++)
-        guards[i] = (struct hfi_os_range){first + i * pool->stride, pool->guard_size};
     unsigned guarded;
-    hf_status status = guard(pool, guards, (unsigned)count, &guarded);
+    hf_status status = guard(pool, first, (unsigned)count, &guarded);
     if (status != HF_OK) return status;
     for (uint32_t i = 0; i < guarded; i++)
         pool->slots[created + i].top = first + (size_t)(i + 1) * pool->stride;

@@ -10,7 +10,8 @@
 #include "base/hooks.h"
 #include "fiber/stack_pool.h"
 
-enum { TRIM_BATCH = 512 };
+/* 2 KiB of indices and ranges together, as whoever gives or trims may stand on a small stack. */
+enum { TRIM_BATCH = 256, RUNS_AT_ONCE = 64 };
 
 uint32_t hfi_stack_now_ms(void) {
     return (uint32_t)(hfi_os_clock_ns() / 1000000u);
@@ -112,22 +113,32 @@ static void sort_indices(int32_t *at, uint32_t count) {
     }
 }
 
+static void purge(const hf_stack_pool *pool, const struct hfi_os_range *runs, unsigned count) {
+    if (!pool->valgrind && hfi_os_purge_many(runs, count)) return;
+    /* Locked memory: one by one, which fills with zeros, and never touches a guard. */
+    for (unsigned i = 0; i < count; i++)
+        for (size_t at = 0; at < runs[i].size; at += pool->stride)
+            hfi_os_purge((char *)runs[i].address + at, pool->stack_size);
+}
+
 /* Neighbours go in one range: a purge leaves the guard between them as it is. */
 static void purge_runs(const hf_stack_pool *pool, const int32_t *indices, uint32_t count) {
-    struct hfi_os_range runs[TRIM_BATCH];
+    struct hfi_os_range runs[RUNS_AT_ONCE];
     unsigned runs_count = 0;
     for (uint32_t i = 0; i < count; i++) {
         char *low = hfi_stack_low(pool, hfi_stack_slot_at(pool, indices[i]));
         struct hfi_os_range *last = runs_count > 0 ? &runs[runs_count - 1] : NULL;
-        if (last != NULL && (char *)last->address + last->size + pool->guard_size == low)
-            last->size += pool->guard_size + pool->stack_size;
-        else
-            runs[runs_count++] = (struct hfi_os_range){low, pool->stack_size};
+        if (last != NULL && (char *)last->address + last->size + pool->guard_size == low) {
+            last->size += pool->stride;
+            continue;
+        }
+        if (runs_count == RUNS_AT_ONCE) {
+            purge(pool, runs, runs_count);
+            runs_count = 0;
+        }
+        runs[runs_count++] = (struct hfi_os_range){low, pool->stack_size};
     }
-    if (!pool->valgrind && hfi_os_purge_many(runs, runs_count)) return;
-    /* Locked memory: one by one, which fills with zeros, and never touches a guard. */
-    for (uint32_t i = 0; i < count; i++)
-        hfi_os_purge(hfi_stack_low(pool, hfi_stack_slot_at(pool, indices[i])), pool->stack_size);
+    purge(pool, runs, runs_count);
 }
 
 static uint32_t trim_batch(hf_stack_pool *pool, bool all) {

@@ -409,6 +409,32 @@ static void *counter(void *argument) {
     return argument;
 }
 
+static void *no_work(void *argument) {
+    return argument;
+}
+static void *spawner(void *argument) {
+    for (int i = 0; i < 2000; i++)
+        CHECK_EQ(hf_scheduler_spawn(running, no_work, NULL, NULL, NULL), HF_OK);
+    CHECK_EQ(hf_task_yield(), HF_OK);
+    (void)hf_stack_pool_trim(argument);
+    return argument;
+}
+
+/* What makes and purges stacks runs on the stack of whoever asks for them. */
+static void test_tasks_spawn_and_trim_on_small_stacks(void) {
+    hf_stack_pool_options options;
+    hf_stack_pool *pool;
+    hf_stack_pool_options_init(&options);
+    options.stack_size = CHECK_SANITIZED ? 32768 : 8192;
+    CHECK_EQ(hf_stack_pool_create(&options, &pool), HF_OK);
+    CHECK_EQ(hf_scheduler_create(pool, &running), HF_OK);
+    CHECK_EQ(hf_scheduler_spawn(running, spawner, pool, NULL, NULL), HF_OK);
+    CHECK_EQ(hf_scheduler_run(running), HF_OK);
+    CHECK_EQ(hf_scheduler_destroy(running), HF_OK);
+    CHECK_EQ(hf_stack_pool_check(pool), HF_OK);
+    CHECK_EQ(hf_stack_pool_destroy(pool), HF_OK);
+}
+
 static void test_many_tasks(void) {
     hf_stack_pool_options options;
     hf_stack_pool *pool;
@@ -446,6 +472,7 @@ int main(void) {
     CHECK_RUN(test_the_fiber_of_a_task_is_its_scheduler_s);
     CHECK_RUN(test_park_waits_for_unpark_which_is_not_lost);
     CHECK_RUN(test_destroy_cancels_what_is_left);
+    CHECK_RUN(test_tasks_spawn_and_trim_on_small_stacks);
     CHECK_RUN(test_many_tasks);
     return 0;
 }
