@@ -7,6 +7,7 @@
 #include <holdfast/stack.h>
 #include <stdio.h>
 
+#include "account.h"
 #include "check.h"
 
 static hf_report last_report;
@@ -33,10 +34,7 @@ static inline hf_stack_pool *make_pool(size_t size, void (*change)(hf_stack_pool
 static inline hf_stats account(hf_stack_pool *pool) {
     hf_stats s = {.struct_size = sizeof s};
     CHECK_EQ(hf_stack_pool_stats(pool, &s), HF_OK);
-    CHECK_EQ(s.bytes_mapped, s.bytes_in_use + s.bytes_slack + s.bytes_cached + s.bytes_free +
-                                 s.bytes_quarantined + s.bytes_meta);
-    CHECK_EQ(s.blocks_in_use, s.allocs - s.frees);
-    CHECK_LE(s.bytes_mapped, s.bytes_mapped_peak);
+    account_adds_up(&s);
     CHECK_EQ(hf_stack_pool_check(pool), HF_OK);
     return s;
 }
