@@ -85,25 +85,34 @@ static size_t edges_check(struct hfi_arena *a, hf_report *reports, unsigned room
 
 enum { REPORTS_AT_ONCE = 4 };
 
-static void emit_all(const hf_report *reports, unsigned count) {
+static void emit_all(struct hfi_arena *a, const hf_report *reports, unsigned count) {
     for (unsigned i = 0; i < count; i++) {
         hf_report report = reports[i];
-        hfi_report_emit(&report);
+        hfi_debug_emit(a, &report);
     }
 }
 
-/* Edges under the lock, reports after it. */
-static size_t edges_verify(struct hfi_arena *a) {
+/* Every edge there is: returns how many are damaged. What is left in `reports` the caller emits when it
+ * has released the lock; where there is more, it is released here meanwhile. */
+static size_t edges_verify(struct hfi_arena *a, hf_report *reports, unsigned *fresh)
+    HF_REQUIRES(a->lock) {
+    for (;;) {
+        *fresh = 0;
+        size_t damaged = edges_check(a, reports, REPORTS_AT_ONCE, fresh);
+        if (*fresh <= REPORTS_AT_ONCE - 2) return damaged;
+        hfi_lock_release(&a->lock);
+        emit_all(a, reports, *fresh);
+        hfi_lock_acquire(&a->lock);
+    }
+}
+
+static size_t edges_report(struct hfi_arena *a) {
     hf_report reports[REPORTS_AT_ONCE];
     unsigned fresh;
-    size_t damaged;
-    do {
-        fresh = 0;
-        hfi_lock_acquire(&a->lock);
-        damaged = edges_check(a, reports, REPORTS_AT_ONCE, &fresh);
-        hfi_lock_release(&a->lock);
-        emit_all(reports, fresh);
-    } while (fresh > REPORTS_AT_ONCE - 2);
+    hfi_lock_acquire(&a->lock);
+    size_t damaged = edges_verify(a, reports, &fresh);
+    hfi_lock_release(&a->lock);
+    emit_all(a, reports, fresh);
     return damaged;
 }
 
@@ -127,16 +136,16 @@ static void start_again(struct hfi_arena *a, bool release) {
 
 static hf_status reset_to_start(struct hfi_arena *a, bool release) {
     hf_report reports[REPORTS_AT_ONCE];
-    unsigned fresh = 0;
+    unsigned fresh;
     HF_EXPECT(a->magic == HFI_ARENA_LIVE);
     if (hf_arena_borrows(&a->fast) != 0) return HF_E_BUSY;
     if (a->mode & HFI_MODE_CANARY) (void)hfi_debug_verify(a, 0, "arena_reset");
     hfi_lock_acquire(&a->lock);
-    (void)edges_check(a, reports, REPORTS_AT_ONCE, &fresh);
+    (void)edges_verify(a, reports, &fresh);
     start_again(a, release);
     bool wake = !release && hfi_arena_may_decay(a);
     hfi_lock_release(&a->lock);
-    emit_all(reports, fresh);
+    emit_all(a, reports, fresh);
     if (wake) hfi_reclaim_wake();
     return HF_OK;
 }
@@ -152,7 +161,7 @@ hf_status hf_arena_release(hf_arena *arena) {
 hf_status hf_arena_check(hf_arena *arena, size_t *found_out) {
     struct hfi_arena *a = hfi_arena_of(arena);
     HF_EXPECT(a->magic == HFI_ARENA_LIVE);
-    size_t found = edges_verify(a);
+    size_t found = edges_report(a);
     if (a->mode & HFI_MODE_CANARY) found += hfi_debug_verify(a, 0, "arena_check");
     if (found_out != NULL) *found_out = found;
     return found == 0 ? HF_OK : HF_E_CORRUPT;
@@ -283,7 +292,7 @@ hf_status hf_arena_destroy(hf_arena *arena) {
     if (arena == NULL) return HF_E_INVALID;
     if (a->magic != HFI_ARENA_LIVE) return HF_E_CLOSED;
     if (hf_arena_borrows(arena) != 0) return HF_E_BUSY;
-    (void)edges_verify(a);
+    (void)edges_report(a);
     if (a->mode & HFI_MODE_CANARY) (void)hfi_debug_verify(a, 0, "arena_destroy");
     hfi_owners_remove(&a->owner);
     /* From here on nobody else sees it. */

@@ -150,13 +150,13 @@ size_t hfi_debug_verify(struct hfi_arena *a, size_t from, const char *found_by) 
             record->damaged = 1;
         }
         hfi_arena_exit(a);
-        if (fresh) hfi_report_emit(&report);
+        if (fresh) hfi_debug_emit(a, &report);
     }
 }
 
 /* --- reports --------------------------------------------------------------------------------- */
 
-void hfi_debug_report(struct hfi_arena *a, hf_report *report, hf_report_kind kind,
+void hfi_debug_report(const struct hfi_arena *a, hf_report *report, hf_report_kind kind,
                       const void *address, const char *found_by, const struct hfi_record *record) {
     memset(report, 0, sizeof *report);
     report->kind = kind;
@@ -170,7 +170,12 @@ void hfi_debug_report(struct hfi_arena *a, hf_report *report, hf_report_kind kin
         (void)hfi_site_render_to(record->frames, record->frame_count, report->site_allocated,
                                  sizeof report->site_allocated);
     }
+}
+
+void hfi_debug_emit(struct hfi_arena *a, hf_report *report) {
+    /* relaxed: a figure. */
     atomic_fetch_add_explicit(&a->reports, 1, memory_order_relaxed);
+    hfi_report_emit(report);
 }
 
 /* --- questions ------------------------------------------------------------------------------- */

@@ -37,7 +37,8 @@ static void dirty_raise(struct hfi_chunk *chunk, uintptr_t end) {
 }
 
 /* Builds the report a wrong pointer deserves; false if the block is live and whole. */
-static bool free_is_wrong(struct hfi_arena *a, uintptr_t block, size_t index, hf_report *report) {
+static bool free_is_wrong(const struct hfi_arena *a, uintptr_t block, size_t index,
+                          hf_report *report) {
     const struct hfi_record *record = index != SIZE_MAX ? hfi_record_at(a, index) : NULL;
     hf_report_kind kind = HF_REPORT_NONE;
     if (record == NULL)
@@ -88,7 +89,7 @@ void hf_arena_free(hf_arena *arena, void *block, size_t size) {
     }
     if (a->mode & HFI_MODE_LOG) hfi_debug_log(a, HF_ARENA_OP_FREE, at, size, 0);
     hfi_arena_exit(a);
-    if (wrong) hfi_report_emit(&report);
+    if (wrong) hfi_debug_emit(a, &report);
     if (checked == SIZE_MAX) return;
     /* Its canary is looked at while it is there, without the lock. */
     (void)hfi_debug_verify(a, checked, "arena_free");

@@ -211,7 +211,9 @@ void hfi_debug_log(struct hfi_arena *a, hf_arena_verb verb, uintptr_t address, s
 /* The calling thread has another id. */
 void hfi_debug_fork_child(void);
 /* A report about `record` (may be NULL) that is not emitted yet. */
-void hfi_debug_report(struct hfi_arena *a, hf_report *report, hf_report_kind kind,
+void hfi_debug_report(const struct hfi_arena *a, hf_report *report, hf_report_kind kind,
                       const void *address, const char *found_by, const struct hfi_record *record);
+/* Counts it and hands it to whoever listens. Lock not held. */
+void hfi_debug_emit(struct hfi_arena *a, hf_report *report);
 
 #endif

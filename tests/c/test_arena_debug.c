@@ -102,6 +102,45 @@ static void test_wrong_frees_are_reported(void) {
     arena_close(arena);
 }
 
+static void test_every_damaged_edge_is_reported_once(void) {
+    if (!SINS_ALLOWED) return;
+    enum { CHUNKS = 8 };
+    hf_arena_options options = arena_options(HF_ARENA_DEFAULT);
+    options.reserve = 64 << 10;
+    for (int way = 0; way < 4; way++) {
+        hf_arena *arena = arena_open(&options);
+        reports = 0;
+        for (int i = 0; i < CHUNKS; i++) {
+            char *first = must(hf_arena_alloc(arena, 60000));
+            first[-1] ^= 1; /* its chunk's header */
+        }
+        CHECK_EQ(arena_figures(arena).chunks, CHUNKS);
+        size_t found = 0;
+        if (way == 1) CHECK_EQ(hf_arena_reset(arena), HF_OK);
+        if (way == 2) CHECK_EQ(hf_arena_release(arena), HF_OK);
+        if (way == 3) CHECK_EQ(hf_arena_check(arena, &found), HF_E_CORRUPT);
+        if (way == 3) CHECK_EQ(found, CHUNKS);
+        if (way != 0) {
+            CHECK_EQ(reports, CHUNKS);
+            CHECK_EQ(arena_stats(arena).reports, CHUNKS);
+            CHECK_EQ(hf_arena_check(arena, NULL), HF_E_CORRUPT); /* still damaged, not news */
+            CHECK_EQ(hf_arena_reset(arena), HF_OK);
+            CHECK_EQ(arena_stats(arena).reports, CHUNKS);
+        }
+        CHECK_EQ(hf_arena_destroy(arena), HF_OK);
+        CHECK_EQ(reports, CHUNKS);
+    }
+}
+
+static void test_a_free_that_nobody_asked_about_is_no_report(void) {
+    hf_arena *arena = open_with(0, 0, 1, 0); /* knows its blocks, and validates nothing */
+    int local = 0;
+    hf_arena_free(arena, &local, sizeof local);
+    CHECK_EQ(reports, 0);
+    CHECK_EQ(arena_stats(arena).reports, 0);
+    arena_close(arena);
+}
+
 static void test_validate_knows_blocks_to_the_byte(void) {
     hf_arena *arena = open_with(0, 1, 0, 0);
     char *a = must(hf_arena_alloc(arena, 33)), *b = must(hf_arena_alloc(arena, 100));
@@ -304,6 +343,8 @@ int main(void) {
     CHECK_RUN(test_overflow_is_reported_with_exact_place_and_size);
     CHECK_RUN(test_overflow_is_found_by_rewind_reset_free_and_destroy);
     CHECK_RUN(test_wrong_frees_are_reported);
+    CHECK_RUN(test_every_damaged_edge_is_reported_once);
+    CHECK_RUN(test_a_free_that_nobody_asked_about_is_no_report);
     CHECK_RUN(test_validate_knows_blocks_to_the_byte);
     CHECK_RUN(test_leaks_are_what_lived_past_the_scope);
     CHECK_RUN(test_view_shows_every_live_block);
