@@ -222,6 +222,7 @@ static hf_status arena_make(const hf_arena_options *options, void *buffer, size_
     a->bottom = 1;
     hfi_lock_init(&a->lock, HFI_RANK_OWNER);
     hfi_os_random(&a->secret, sizeof a->secret);
+    a->secret |= UINT64_C(0x0101010101010101); /* no byte is 0: a string's end shows */
     hf_status status = hfi_debug_start(a);
     if (status != HF_OK) {
         arena_undo(a);

@@ -58,6 +58,20 @@ static void test_overflow_is_reported_with_exact_place_and_size(void) {
     }
 }
 
+static void test_terminator_behind_a_block_is_always_found(void) {
+    if (!SINS_ALLOWED) return;
+    /* The canary is drawn anew for each arena: a byte that was 0 in one of 256 would show here. */
+    for (int i = 0; i < 3000; i++) {
+        hf_arena *arena = open_with(0, 0, 1, 0);
+        char *text = must(hf_arena_alloc(arena, 5));
+        memcpy(text, "hello", sizeof "hello");
+        CHECK_EQ(hf_arena_check(arena, NULL), HF_E_CORRUPT);
+        CHECK_EQ(reports, 1);
+        CHECK_EQ(last.damage_offset, 5);
+        CHECK_EQ(hf_arena_destroy(arena), HF_OK);
+    }
+}
+
 static void test_overflow_is_found_by_rewind_reset_free_and_destroy(void) {
     if (!SINS_ALLOWED) return;
     const char *const finders[] = {"arena_rewind", "arena_reset", "arena_free", "arena_destroy"};
@@ -341,6 +355,7 @@ int main(void) {
     hf_report_handler_set(note, NULL);
     CHECK_EQ(hf_policy_set(HF_POLICY_REPORT), HF_OK);
     CHECK_RUN(test_overflow_is_reported_with_exact_place_and_size);
+    CHECK_RUN(test_terminator_behind_a_block_is_always_found);
     CHECK_RUN(test_overflow_is_found_by_rewind_reset_free_and_destroy);
     CHECK_RUN(test_wrong_frees_are_reported);
     CHECK_RUN(test_every_damaged_edge_is_reported_once);
