@@ -22,11 +22,6 @@ hfi_arena_cursor(const struct hfi_arena *a) {
     return cursor != HFI_BUMP_SEALED ? cursor : chunk->stopped;
 }
 
-uint64_t hfi_arena_used(const struct hfi_arena *a) {
-    const struct hfi_chunk *chunk = hfi_arena_current(a);
-    return chunk->before + (hfi_arena_cursor(a) - (uintptr_t)chunk->space);
-}
-
 /* --- back to an earlier place ---------------------------------------------------------------- */
 
 static void chunk_leave(struct hfi_arena *a, struct hfi_chunk *chunk, uintptr_t from,
@@ -278,12 +273,11 @@ hf_status hf_arena_create(const hf_arena_options *options, hf_arena **arena_out)
 
 hf_status hf_arena_create_on(void *buffer, size_t size, const hf_arena_options *options,
                              hf_arena **arena_out) {
-    /* Two edges, one block, and what alignment may cost at both ends. */
-    if (buffer == NULL || size < 2 * HFI_ARENA_EDGE + HFI_BUMP_UNIT) return HF_E_INVALID;
+    if (buffer == NULL) return HF_E_INVALID;
     uintptr_t begin = ((uintptr_t)buffer + HFI_ARENA_EDGE - 1) & ~(uintptr_t)(HFI_ARENA_EDGE - 1);
     uintptr_t end = ((uintptr_t)buffer + size) & ~(uintptr_t)(HFI_ARENA_EDGE - 1);
-    if (end < begin || end - begin < 3 * HFI_ARENA_EDGE) return HF_E_INVALID;
-    return create(buffer, size, options, arena_out);
+    if (end < begin + 3 * HFI_ARENA_EDGE) return HF_E_INVALID; /* header, one block, footer */
+    return create((char *)begin, end - begin, options, arena_out);
 }
 
 /* --- death ----------------------------------------------------------------------------------- */

@@ -166,8 +166,7 @@ bool hfi_chunk_extend(struct hfi_arena *a, struct hfi_chunk *chunk, uintptr_t en
 
 size_t hfi_chunk_purge(struct hfi_arena *a, struct hfi_chunk *chunk, size_t keep) {
     if (chunk->region.base == NULL) return 0;
-    size_t least = HFI_PAGE, usable = page_up(keep + 2 * HFI_ARENA_EDGE);
-    if (usable < least) usable = least;
+    size_t usable = page_up(keep + 2 * HFI_ARENA_EDGE);
     if (usable >= chunk->usable) return 0;
     /* A damaged footer is seen before it disappears; whoever checks next reports it. */
     size_t gone = chunk->usable - usable;
@@ -246,13 +245,10 @@ struct hfi_chunk *hfi_chunk_create(struct hfi_arena *a, size_t need) {
 }
 
 struct hfi_chunk *hfi_chunk_on_buffer(struct hfi_arena *a, char *buffer, size_t size) {
-    uintptr_t begin = ((uintptr_t)buffer + HFI_ARENA_EDGE - 1) & ~(uintptr_t)(HFI_ARENA_EDGE - 1);
-    uintptr_t end = ((uintptr_t)buffer + size) & ~(uintptr_t)(HFI_ARENA_EDGE - 1);
-    if (end <= begin || end - begin < 2 * HFI_ARENA_EDGE + HFI_BUMP_UNIT) return NULL;
     struct hfi_chunk *chunk = chunk_new(a);
     if (chunk == NULL) return NULL;
-    chunk->base = (char *)begin;
-    chunk->usable = end - begin;
+    chunk->base = buffer;
+    chunk->usable = size;
     mapped_grow(a, chunk->usable);
     a->reserved += chunk->usable;
     chunk_open(a, chunk);

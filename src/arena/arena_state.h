@@ -41,8 +41,6 @@ enum {
     HFI_MODE_RECORD = 64,
     HFI_MODE_CANARY = 128,
     HFI_MODE_LOG = 256,
-    HFI_MODE_CLOSED = 512,
-    HFI_MODE_DEBUG = HFI_MODE_RECORD | HFI_MODE_CANARY | HFI_MODE_LOG,
 };
 
 /* 64 bytes at each end of a chunk's space: what an overrun meets first. */
@@ -123,7 +121,7 @@ struct hfi_arena {
     uint64_t mapped, mapped_peak, reserved;                      /* guarded by: lock */
     uint64_t returned, purges, os_maps, os_failures, limit_hits; /* guarded by: lock */
     uint64_t period_start; /* of the decay; guarded by: lock */
-    _Atomic uint64_t blocks, requested, blocks_total, requested_total;
+    _Atomic uint64_t blocks, requested, blocks_total;
     _Atomic uint64_t total_done; /* bytes handed out that died               */
     _Atomic uint64_t peak;       /* most bytes in use                        */
     _Atomic uint64_t rewinds, failures, reports;
@@ -154,8 +152,6 @@ static inline struct hfi_record *hfi_record_at(const struct hfi_arena *a, size_t
 
 /* arena.c: where the allocation stands; may be old on another thread. */
 uintptr_t hfi_arena_cursor(const struct hfi_arena *a);
-/* Bytes handed out and alive, padding included. */
-uint64_t hfi_arena_used(const struct hfi_arena *a);
 /* Moves to a place at or below the present one; what lies between dies. Chunk and cursor are proven. */
 void hfi_arena_return_to(struct hfi_arena *a, struct hfi_chunk *chunk, uintptr_t cursor);
 /* The owner's calls of arenas that are locked. */
@@ -175,6 +171,7 @@ bool hfi_arena_reach(struct hfi_arena *a, size_t size, size_t alignment);
 /* arena_chunk.c; the lock is held unless said otherwise. */
 /* A chunk with room for `need` bytes of blocks, not yet in the list; NULL: refused. */
 struct hfi_chunk *hfi_chunk_create(struct hfi_arena *a, size_t need);
+/* The buffer begins and ends at multiples of HFI_ARENA_EDGE and has room for a block. */
 struct hfi_chunk *hfi_chunk_on_buffer(struct hfi_arena *a, char *buffer, size_t size);
 void hfi_chunk_destroy(struct hfi_arena *a, struct hfi_chunk *chunk);
 /* Makes the space usable up to `end` at least; false: the system or a limit said no. */
