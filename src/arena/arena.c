@@ -69,45 +69,33 @@ static void windows_fold(struct hfi_arena *a) {
     if (!(a->mode & HFI_MODE_SHARED)) a->bump->limit = window;
 }
 
-/* Checks the edges of all chunks; damage goes to `emit` later. At most `room` reports. */
-static size_t edges_check(struct hfi_arena *a, hf_report *reports, unsigned room, unsigned *fresh) {
+/* Counts damaged edges, and those that were when they moved; reports are queued. */
+static size_t edges_verify(struct hfi_arena *a) HF_REQUIRES(a->lock) {
     size_t damaged = 0;
-    for (struct hfi_chunk *chunk = a->first; chunk != NULL && *fresh + 2 <= room;
-         chunk = chunk->next)
-        damaged += hfi_chunk_check(a, chunk, reports, fresh);
+    for (const struct hfi_damage *moved = a->damage; moved != NULL; moved = moved->next)
+        damaged++;
+    for (struct hfi_chunk *chunk = a->first; chunk != NULL; chunk = chunk->next)
+        damaged += hfi_chunk_check(a, chunk);
     return damaged;
 }
 
-enum { REPORTS_AT_ONCE = 4 };
-
-static void emit_all(struct hfi_arena *a, const hf_report *reports, unsigned count) {
-    for (unsigned i = 0; i < count; i++) {
-        hf_report report = reports[i];
-        hfi_debug_emit(a, &report);
-    }
-}
-
-/* Every edge there is: returns how many are damaged. What is left in `reports` the caller emits when it
- * has released the lock; where there is more, it is released here meanwhile. */
-static size_t edges_verify(struct hfi_arena *a, hf_report *reports, unsigned *fresh)
-    HF_REQUIRES(a->lock) {
+static void damage_emit(struct hfi_arena *a) {
     for (;;) {
-        *fresh = 0;
-        size_t damaged = edges_check(a, reports, REPORTS_AT_ONCE, fresh);
-        if (*fresh <= REPORTS_AT_ONCE - 2) return damaged;
-        hfi_lock_release(&a->lock);
-        emit_all(a, reports, *fresh);
         hfi_lock_acquire(&a->lock);
+        struct hfi_damage *damage = a->damage;
+        if (damage != NULL) a->damage = damage->next;
+        hfi_lock_release(&a->lock);
+        if (damage == NULL) return;
+        hfi_debug_emit(a, &damage->report);
+        hfi_meta_free(damage, sizeof *damage);
     }
 }
 
 static size_t edges_report(struct hfi_arena *a) {
-    hf_report reports[REPORTS_AT_ONCE];
-    unsigned fresh;
     hfi_lock_acquire(&a->lock);
-    size_t damaged = edges_verify(a, reports, &fresh);
+    size_t damaged = edges_verify(a);
     hfi_lock_release(&a->lock);
-    emit_all(a, reports, fresh);
+    if (damaged != 0) damage_emit(a);
     return damaged;
 }
 
@@ -130,17 +118,15 @@ static void start_again(struct hfi_arena *a, bool release) {
 }
 
 static hf_status reset_to_start(struct hfi_arena *a, bool release) {
-    hf_report reports[REPORTS_AT_ONCE];
-    unsigned fresh;
     HF_EXPECT(a->magic == HFI_ARENA_LIVE);
     if (hf_arena_borrows(&a->fast) != 0) return HF_E_BUSY;
     if (a->mode & HFI_MODE_CANARY) (void)hfi_debug_verify(a, 0, "arena_reset");
     hfi_lock_acquire(&a->lock);
-    (void)edges_verify(a, reports, &fresh);
+    bool damaged = edges_verify(a) != 0;
     start_again(a, release);
     bool wake = !release && hfi_arena_may_decay(a);
     hfi_lock_release(&a->lock);
-    emit_all(a, reports, fresh);
+    if (damaged) damage_emit(a);
     if (wake) hfi_reclaim_wake();
     return HF_OK;
 }
@@ -291,6 +277,7 @@ hf_status hf_arena_destroy(hf_arena *arena) {
     if (a->mode & HFI_MODE_CANARY) (void)hfi_debug_verify(a, 0, "arena_destroy");
     hfi_owners_remove(&a->owner);
     /* From here on nobody else sees it. */
+    damage_emit(a);
     a->magic = 0;
     a->fast = (hf_arena){0};
     while (a->first != NULL) {

@@ -55,21 +55,24 @@ static void footer_wipe(const struct hfi_arena *a, struct hfi_chunk *chunk) {
     if (a->mode & HFI_MODE_POISON) hfi_poison_hide(footer, HFI_ARENA_EDGE);
 }
 
-static bool edge_whole(struct hfi_arena *a, const struct hfi_chunk *chunk, uint64_t magic,
-                       char *place, hf_report *report, hf_report_kind kind) {
-    struct hfi_edge wanted = edge_of(a, chunk, magic, place), found;
-    if (a->mode & HFI_MODE_POISON) hfi_poison_clear(place, sizeof found);
-    memcpy(&found, place, sizeof found);
-    if (a->mode & HFI_MODE_POISON) hfi_poison_hide(place, sizeof found);
-    const unsigned char *left = (const unsigned char *)&wanted;
-    const unsigned char *right = (const unsigned char *)&found;
-    if (memcmp(left, right, sizeof wanted) == 0) return true;
-    size_t first = 0, last = sizeof wanted - 1;
+/* What the edge should be and what it is; true if that is the same. */
+static bool edge_whole(const struct hfi_arena *a, const struct hfi_chunk *chunk, uint64_t magic,
+                       char *place, struct hfi_edge *wanted, struct hfi_edge *found) {
+    *wanted = edge_of(a, chunk, magic, place);
+    if (a->mode & HFI_MODE_POISON) hfi_poison_clear(place, sizeof *found);
+    memcpy(found, place, sizeof *found);
+    if (a->mode & HFI_MODE_POISON) hfi_poison_hide(place, sizeof *found);
+    return memcmp(wanted, found, sizeof *wanted) == 0;
+}
+
+static void damage_describe(const struct hfi_chunk *chunk, const char *place, const void *wanted,
+                            const void *found, hf_report *report) {
+    const unsigned char *left = wanted, *right = found;
+    size_t first = 0, last = HFI_ARENA_EDGE - 1;
     while (left[first] == right[first])
         first++;
     while (left[last] == right[last])
         last--;
-    hfi_debug_report(a, report, kind, chunk->space, "check", NULL);
     report->block = chunk->space;
     report->block_size = hfi_chunk_end(chunk) - (uintptr_t)chunk->space;
     report->class_size = chunk->usable;
@@ -81,24 +84,33 @@ static bool edge_whole(struct hfi_arena *a, const struct hfi_chunk *chunk, uint6
     size_t word = first & ~(size_t)7;
     memcpy(&report->expected, left + word, sizeof report->expected);
     memcpy(&report->found, right + word, sizeof report->found);
-    return false;
 }
 
-unsigned hfi_chunk_check(struct hfi_arena *a, struct hfi_chunk *chunk, hf_report *reports,
-                         unsigned *fresh) {
-    unsigned damaged = 0;
-    if (!edge_whole(a, chunk, HEADER_MAGIC, chunk->base, &reports[*fresh], HF_REPORT_UNDERFLOW)) {
-        damaged++;
-        if (!chunk->header_damaged) ++*fresh;
-        chunk->header_damaged = true;
-    }
-    if (!edge_whole(a, chunk, FOOTER_MAGIC, (char *)hfi_chunk_end(chunk), &reports[*fresh],
-                    HF_REPORT_OVERFLOW)) {
-        damaged++;
-        if (!chunk->footer_damaged) ++*fresh;
-        chunk->footer_damaged = true;
-    }
-    return damaged;
+/* 1 if the edge is damaged; a report is queued unless that is known. */
+static unsigned edge_check(struct hfi_arena *a, const struct hfi_chunk *chunk, uint64_t magic,
+                           char *place, hf_report_kind kind, bool *known) {
+    struct hfi_edge wanted, found;
+    if (edge_whole(a, chunk, magic, place, &wanted, &found)) return 0;
+    struct hfi_damage *damage = *known ? NULL : hfi_meta_alloc(sizeof *damage), **end = &a->damage;
+    if (damage == NULL) return 1; /* without memory to say it: who looks next tries again */
+    *known = true;
+    hfi_debug_report(a, &damage->report, kind, chunk->space, "check", NULL);
+    damage_describe(chunk, place, &wanted, &found, &damage->report);
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = damage;
+    return 1;
+}
+
+static unsigned footer_check(struct hfi_arena *a, struct hfi_chunk *chunk) {
+    return edge_check(a, chunk, FOOTER_MAGIC, (char *)hfi_chunk_end(chunk), HF_REPORT_OVERFLOW,
+                      &chunk->footer_damaged);
+}
+
+unsigned hfi_chunk_check(struct hfi_arena *a, struct hfi_chunk *chunk) {
+    return edge_check(a, chunk, HEADER_MAGIC, chunk->base, HF_REPORT_UNDERFLOW,
+                      &chunk->header_damaged) +
+           footer_check(a, chunk);
 }
 
 /* --- growth ---------------------------------------------------------------------------------- */
@@ -149,6 +161,7 @@ bool hfi_chunk_extend(struct hfi_arena *a, struct hfi_chunk *chunk, uintptr_t en
     if (wanted > chunk->region.size) wanted = chunk->region.size;
     uintptr_t old_end = hfi_chunk_end(chunk);
     size_t before = chunk->usable;
+    (void)footer_check(a, chunk); /* what was written over it shows here or never */
     /* Less is better than nothing. */
     if (!chunk_commit(a, chunk, wanted) && (wanted == need || !chunk_commit(a, chunk, need)))
         return false;
@@ -168,7 +181,7 @@ size_t hfi_chunk_purge(struct hfi_arena *a, struct hfi_chunk *chunk, size_t keep
     if (chunk->region.base == NULL) return 0;
     size_t usable = page_up(keep + 2 * HFI_ARENA_EDGE);
     if (usable >= chunk->usable) return 0;
-    /* A damaged footer is seen before it disappears; whoever checks next reports it. */
+    (void)footer_check(a, chunk); /* before it disappears */
     size_t gone = chunk->usable - usable;
     if (a->mode & HFI_MODE_POISON) hfi_poison_clear(chunk->base + usable, gone);
     (void)hfi_region_purge(&chunk->region, usable, chunk->usable);

@@ -27,6 +27,7 @@ static size_t retained(const struct hfi_chunk *chunk, uint64_t *left) {
 /* A chunk of which nothing is kept, behind the first: its address space goes, too. */
 static uint64_t chunk_drop(struct hfi_arena *a, struct hfi_chunk *chunk) {
     uint64_t bytes = chunk->usable;
+    (void)hfi_chunk_check(a, chunk); /* before its edges disappear */
     if (chunk->next != NULL) chunk->next->prev = chunk->prev;
     chunk->prev->next = chunk->next;
     hfi_chunk_destroy(a, chunk);

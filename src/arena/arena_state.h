@@ -93,6 +93,13 @@ struct hfi_record {
 };
 _Static_assert(sizeof(struct hfi_record) == 128, "records are indexed by shifts");
 
+/* An edge that was overwritten; who verifies next reports it. Edges move when a chunk grows or
+ * shrinks, and nobody may report there: the lock is held. */
+struct hfi_damage {
+    struct hfi_damage *next;
+    hf_report report;
+};
+
 struct hfi_arena {
     hf_arena fast;         /* both 0 unless mode is 0                       */
     struct hfi_bump *bump; /* &fast or &own                                */
@@ -107,7 +114,8 @@ struct hfi_arena {
     char name[HF_OWNER_NAME_MAX + 1];
     struct hfi_owner_entry owner;
     hfi_lock lock;
-    uint64_t secret; /* bytes of the canaries */
+    uint64_t secret;           /* bytes of the canaries */
+    struct hfi_damage *damage; /* oldest first; guarded by: lock */
 
     _Atomic uint64_t generation;  /* resets                                     */
     uint64_t mark_serial;         /* of the youngest mark                       */
@@ -180,9 +188,8 @@ bool hfi_chunk_extend(struct hfi_arena *a, struct hfi_chunk *chunk, uintptr_t en
 uintptr_t hfi_chunk_end_max(const struct hfi_chunk *chunk);
 /* Gives back what lies above `keep` bytes of space; returns the bytes. */
 size_t hfi_chunk_purge(struct hfi_arena *a, struct hfi_chunk *chunk, size_t keep);
-/* Counts damaged edges; fills one report for each that is new. At most two. */
-unsigned hfi_chunk_check(struct hfi_arena *a, struct hfi_chunk *chunk, hf_report *reports,
-                         unsigned *fresh);
+/* Counts damaged edges, at most two; queues a report in `damage` for each that is new. */
+unsigned hfi_chunk_check(struct hfi_arena *a, struct hfi_chunk *chunk);
 
 /* arena_decay.c */
 uint64_t hfi_arena_decay(uint64_t now_ns, int force);

@@ -1,6 +1,8 @@
 /* test_arena_debug.c - the debug switches: canaries, records, validation, leaks, the log; damaged edges.
  * Method      each sin is committed and the report compared field by field; a report is made once. */
+#include <base/hooks.h>
 #include <errno.h>
+#include <os/os.h>
 
 #include "arena_account.h"
 #include "content.h"
@@ -143,6 +145,32 @@ static void test_every_damaged_edge_is_reported_once(void) {
         }
         CHECK_EQ(hf_arena_destroy(arena), HF_OK);
         CHECK_EQ(reports, CHUNKS);
+    }
+}
+
+static void test_damage_of_an_edge_that_moves_is_not_lost(void) {
+    if (!SINS_ALLOWED) return;
+    for (int way = 0; way < 3; way++) {
+        hf_arena *arena = open_with(0, 0, 0, 0);
+        (void)must(hf_arena_alloc(arena, 1 << 20));
+        CHECK_EQ(hf_arena_reset(arena), HF_OK);
+        size_t size = arena_figures(arena).bytes_left;
+        char *block = must(hf_arena_alloc(arena, way == 0 ? size : 16));
+        block[size] ^= 1;                                         /* the footer */
+        if (way == 0) (void)must(hf_arena_alloc(arena, 1 << 20)); /* moves up   */
+        if (way == 1) (void)hfi_hooks_run(hfi_os_clock_ns(), 1);  /* moves down */
+        CHECK_EQ(reports, 0);
+        if (way != 2) CHECK(arena_figures(arena).bytes_usable != size);
+        size_t found = 0;
+        CHECK_EQ(hf_arena_check(arena, &found), HF_E_CORRUPT);
+        CHECK_EQ(found, 1);
+        CHECK_EQ(reports, 1);
+        CHECK_EQ(last.kind, HF_REPORT_OVERFLOW);
+        CHECK_EQ(last.damage_offset, (ptrdiff_t)size);
+        CHECK_EQ(last.damage_length, 1);
+        CHECK_EQ(hf_arena_check(arena, NULL), way == 2 ? HF_E_CORRUPT : HF_OK);
+        CHECK_EQ(hf_arena_destroy(arena), HF_OK);
+        CHECK_EQ(reports, 1);
     }
 }
 
@@ -359,6 +387,7 @@ int main(void) {
     CHECK_RUN(test_overflow_is_found_by_rewind_reset_free_and_destroy);
     CHECK_RUN(test_wrong_frees_are_reported);
     CHECK_RUN(test_every_damaged_edge_is_reported_once);
+    CHECK_RUN(test_damage_of_an_edge_that_moves_is_not_lost);
     CHECK_RUN(test_a_free_that_nobody_asked_about_is_no_report);
     CHECK_RUN(test_validate_knows_blocks_to_the_byte);
     CHECK_RUN(test_leaks_are_what_lived_past_the_scope);
