@@ -129,6 +129,14 @@ static inline uint8_t hfi_object_state_of(const hf_pool *pool, uint32_t index) {
     return atomic_load_explicit(&pool->states[index], memory_order_acquire);
 }
 
+/* Eight states at once; the index is a multiple of 8. */
+#define HFI_OBJECT_EACH UINT64_C(0x0101010101010101) /* times a state: all eight are in it */
+static inline uint64_t hfi_object_states(const hf_pool *pool, uint32_t index) {
+    typedef uint64_t __attribute__((may_alias)) state_word;
+    const state_word *word = (const state_word *)(const void *)(pool->states + index);
+    return __atomic_load_n(word, __ATOMIC_SEQ_CST);
+}
+
 /* Places for blocks up to here have states; not all of them are blocks. */
 static inline uint32_t hfi_objects_made(const hf_pool *pool) {
     /* SYNC(pool.made): their states are there; pairs with the release in slab_make. */

@@ -205,13 +205,9 @@ void hfi_objects_drop(hf_pool *pool, void *block) {
         (void)hfi_object_step(pool, index, HFI_OBJECT_DOOMED, HFI_OBJECT_QUARANTINED);
 }
 
-/* Eight states at once. */
-typedef uint64_t __attribute__((may_alias)) state_word;
-
 static bool word_has(const hf_pool *pool, uint32_t index, uint8_t state) {
-    const state_word *word = (const state_word *)(const void *)(pool->states + index);
-    uint64_t differ = __atomic_load_n(word, __ATOMIC_SEQ_CST) ^ (0x0101010101010101u * state);
-    return ((differ - 0x0101010101010101u) & ~differ & 0x8080808080808080u) != 0;
+    uint64_t differ = hfi_object_states(pool, index) ^ (HFI_OBJECT_EACH * state);
+    return ((differ - HFI_OBJECT_EACH) & ~differ & (HFI_OBJECT_EACH << 7)) != 0;
 }
 
 /* The next index from `from` on, below `end`, that is in `state`; `end` if there is none. Both are

@@ -4,7 +4,7 @@
  *             the counter that grows and shrinks with slabs, and a walk over the states.
  * Threads     the lock is held slab by slab; visitor and reports run without it.
  * Why         nothing is counted per block on the fast path: states are bytes, and a walk reads eight
- *             at a time. A million blocks take a tenth of a millisecond. */
+ *             at a time where they are the same. */
 #include <string.h>
 
 #include "arena/object_pool.h"
@@ -13,8 +13,16 @@
 
 struct hfi_object_counts hfi_object_counts_of(const hf_pool *pool, uint32_t from, uint32_t to) {
     uint32_t seen[HFI_OBJECT_DOOMED + 1] = {0};
-    for (uint32_t i = from; i < to; i++)
-        seen[atomic_load_explicit(&pool->states[i], memory_order_relaxed)]++;
+    for (uint32_t i = from; i < to;) {
+        uint8_t state = atomic_load_explicit(&pool->states[i], memory_order_relaxed);
+        if (i % 8 == 0 && to - i >= 8 && hfi_object_states(pool, i) == HFI_OBJECT_EACH * state) {
+            seen[state] += 8;
+            i += 8;
+        } else {
+            seen[state]++;
+            i++;
+        }
+    }
     return (struct hfi_object_counts){.live = seen[HFI_OBJECT_LIVE] + seen[HFI_OBJECT_RELEASING] +
                                               (uint64_t)seen[HFI_OBJECT_DOOMED],
                                       .cached = seen[HFI_OBJECT_CACHED],
