@@ -228,14 +228,19 @@ static hf_status acquire_slow(hf_pool *pool, void **blocks, size_t got, size_t w
         hf_status why = HF_E_LIMIT;
         size_t before = got;
         hfi_lock_acquire(&pool->lock);
+        uint64_t limit_hits = pool->limit_hits;
         /* Who came first is served first. */
         if (pool->first == NULL) got = refill(pool, m, blocks, got, wanted, &why);
         if (got < wanted && pool->first == NULL) got = look_again(pool, blocks, got, wanted);
         if (got < wanted) {
-            if (pool->on_exhausted != HF_POOL_WAIT || why == HF_E_NO_MEMORY || wait_ns == 0) {
+            /* A release is worth waiting for; memory that the system or a limit of the process refuses
+             * need never come. */
+            bool waits = pool->on_exhausted == HF_POOL_WAIT && why != HF_E_NO_MEMORY &&
+                         pool->limit_hits == limit_hits;
+            if (!waits || wait_ns == 0) {
                 hfi_lock_release(&pool->lock);
-                if (pool->on_exhausted == HF_POOL_WAIT && why == HF_E_LIMIT) why = HF_E_TIMEOUT;
-                return refused(pool, blocks, keep_fit(pool, blocks, before, got), why);
+                return refused(pool, blocks, keep_fit(pool, blocks, before, got),
+                               waits ? HF_E_TIMEOUT : why);
             }
             why = hfi_objects_wait(pool, blocks, got, wanted, wait_ns);
             if (why != HF_OK) return refused(pool, blocks, 0, why);

@@ -107,6 +107,28 @@ static void test_wait_without_a_release_times_out(void) {
     CHECK_EQ(hf_pool_destroy(pool), HF_OK);
 }
 
+static void test_wait_for_memory_that_a_limit_refuses_is_none(void) {
+    hf_heap *heap = hf_heap_default();
+    hf_stats s = {.struct_size = sizeof s};
+    CHECK_EQ(hf_heap_stats(heap, &s), HF_OK);
+    hf_pool *pool = pool_bounded(HF_POOL_BLOCK_MAX, 1000, HF_POOL_WAIT);
+    void *blocks[1000], *none = NULL;
+    size_t count = 0;
+    CHECK_EQ(hf_heap_limit(heap, s.bytes_mapped + (16 << 20), 0, NULL, NULL), HF_OK);
+    hf_status status;
+    while ((status = hf_pool_acquire(pool, &blocks[count])) == HF_OK)
+        count++;
+    CHECK_EQ(status, HF_E_LIMIT);
+    CHECK_LT(count, 100);
+    CHECK_EQ(hf_pool_acquire_within(pool, 0, &none), HF_E_LIMIT);
+    CHECK_PTR(none, NULL);
+    pool_account(pool, count);
+    CHECK_EQ(hf_heap_limit(heap, 0, 0, NULL, NULL), HF_OK);
+    CHECK_EQ(hf_pool_acquire(pool, &blocks[count]), HF_OK);
+    CHECK_EQ(hf_pool_release_bulk(pool, blocks, count + 1), HF_OK);
+    CHECK_EQ(hf_pool_destroy(pool), HF_OK);
+}
+
 typedef struct taker {
     hf_pool *pool;
     size_t count;
@@ -308,6 +330,7 @@ int main(void) {
     CHECK_RUN(test_capacity_is_exact_and_a_release_makes_room);
     CHECK_RUN(test_grow_goes_past_the_capacity);
     CHECK_RUN(test_wait_without_a_release_times_out);
+    CHECK_RUN(test_wait_for_memory_that_a_limit_refuses_is_none);
     CHECK_RUN(test_who_waits_first_is_served_first_and_bulk_holds_the_queue);
     CHECK_RUN(test_blocks_in_a_magazine_of_another_thread_are_taken_back);
     CHECK_RUN(test_the_end_of_a_thread_gives_its_blocks_back);
