@@ -245,6 +245,7 @@ static hf_status acquire_slow(hf_pool *pool, void **blocks, size_t got, size_t w
             why = hfi_objects_wait(pool, blocks, got, wanted, wait_ns);
             if (why != HF_OK) return refused(pool, blocks, 0, why);
             got = wanted;
+            before = 0; /* what was here may have been given back and others be in its place */
         } else {
             hfi_lock_release(&pool->lock);
         }
