@@ -42,6 +42,7 @@ hf_status hf_arena_mark(hf_arena *arena, hf_mark *mark_out) HF_NO_THREAD_SAFETY 
     level->serial = ++a->mark_serial;
     level->chunk = chunk->number;
     level->cursor = hfi_arena_cursor(a);
+    if (depth > a->highest) a->highest = depth;
     atomic_store_explicit(&a->depth, depth, memory_order_relaxed);
     *mark_out = (hf_mark){.chunk = chunk->number,
                           .cursor = level->cursor,
@@ -69,12 +70,16 @@ static struct hfi_chunk *mark_chunk(const struct hfi_arena *a, const hf_mark *ma
     return chunk;
 }
 
-/* Borrows that a rewind to this level would leave hanging. */
-static uint64_t borrows_from(struct hfi_arena *a, uint64_t from, uint64_t depth) {
-    uint64_t sum = 0;
+/* Borrows that a rewind to this level would leave hanging. Who borrows while a level is left may count
+ * at that level, above the top: what ever was one is looked at. */
+static uint64_t borrows_from(struct hfi_arena *a, uint64_t from) {
+    uint64_t sum = 0, end = a->bottom + HFI_ARENA_LEVELS - 1;
+    /* SYNC(arena.borrows): what the borrower did is over; pairs with hf_arena_give_back. */
+    if (atomic_load_explicit(&a->borrows, memory_order_acquire) == 0) return 0;
     if (from < a->bottom) sum = atomic_load_explicit(&a->borrows_low, memory_order_relaxed);
-    for (uint64_t i = from < a->bottom ? a->bottom : from; i <= depth; i++)
-        /* SYNC(arena.borrows): what the borrower did is over; pairs with hf_arena_give_back. */
+    if (end > a->highest) end = a->highest;
+    for (uint64_t i = from < a->bottom ? a->bottom : from; i <= end; i++)
+        /* SYNC(arena.borrows): the same. */
         sum += atomic_load_explicit(&level_at(a, i)->borrows, memory_order_acquire);
     return sum;
 }
@@ -89,7 +94,7 @@ static hf_status rewind_to(struct hfi_arena *a, const hf_mark *mark, bool end) {
         return HF_E_INVALID;
     struct hfi_chunk *chunk = mark_chunk(a, mark);
     if (chunk == NULL) return HF_E_INVALID;
-    if (borrows_from(a, mark->level, depth) != 0) return HF_E_BUSY;
+    if (borrows_from(a, mark->level) != 0) return HF_E_BUSY;
     hfi_arena_return_to(a, chunk, mark->cursor);
     if (a->mode & HFI_MODE_COUNT) {
         atomic_store_explicit(&a->blocks, mark->blocks, memory_order_relaxed);

@@ -120,6 +120,7 @@ struct hfi_arena {
     _Atomic uint64_t generation;  /* resets                                     */
     uint64_t mark_serial;         /* of the youngest mark                       */
     _Atomic uint64_t depth;       /* open marks                                 */
+    uint64_t highest;             /* depth so far                               */
     uint64_t bottom;              /* lowest of them in `levels`; guarded by: lock */
     _Atomic uint64_t borrows_low; /* below `bottom`; guarded by: lock           */
     _Atomic uint64_t borrows;     /* all of them                                 */

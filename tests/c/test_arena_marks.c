@@ -1,5 +1,10 @@
 /* test_arena_marks.c - marks, rewinding, and borrows that refuse it.
- * Method      nested and broken orders of mark, rewind, leave, reset; depths beyond what is kept exactly. */
+ * Method      nested and broken orders of mark, rewind, leave, reset; depths beyond what is kept exactly;
+ *             scopes that end while another thread borrows. */
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+
 #include "arena_account.h"
 #include "content.h"
 
@@ -182,6 +187,52 @@ static void test_marks_of_every_kind_of_arena(void) {
     }
 }
 
+/* A borrow that meets the end of a scope counts, whichever of the two was first. */
+enum { AT_REST, TO_BORROW, BORROWED, TO_GIVE_BACK, THE_END };
+static hf_arena *met_arena;
+static _Atomic int met_phase;
+
+static void *borrower(void *unused) {
+    (void)unused;
+    for (unsigned round = 0;; round++) {
+        while (atomic_load(&met_phase) != TO_BORROW) {
+            if (atomic_load(&met_phase) == THE_END) return NULL;
+            sched_yield();
+        }
+        for (volatile unsigned wait = round % 97; wait != 0;)
+            wait = wait - 1;
+        uint64_t ticket = hf_arena_borrow(met_arena);
+        atomic_store(&met_phase, BORROWED);
+        while (atomic_load(&met_phase) != TO_GIVE_BACK)
+            sched_yield();
+        hf_arena_give_back(met_arena, ticket);
+        atomic_store(&met_phase, AT_REST);
+    }
+}
+
+static void test_borrow_that_meets_the_end_of_a_scope_counts(void) {
+    met_arena = arena_open(NULL);
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, NULL, borrower, NULL), 0);
+    for (int round = 0; round < (CHECK_SANITIZED ? 2000 : 10000); round++) {
+        hf_mark outer = mark_of(met_arena);
+        atomic_store(&met_phase, TO_BORROW);
+        while (atomic_load(&met_phase) != BORROWED) {
+            hf_mark inner = mark_of(met_arena);
+            hf_status status = hf_arena_leave(met_arena, &inner);
+            CHECK(status == HF_OK || status == HF_E_BUSY);
+        }
+        CHECK_EQ(hf_arena_rewind(met_arena, &outer), HF_E_BUSY);
+        atomic_store(&met_phase, TO_GIVE_BACK);
+        while (atomic_load(&met_phase) != AT_REST)
+            sched_yield();
+        CHECK_EQ(hf_arena_leave(met_arena, &outer), HF_OK);
+    }
+    atomic_store(&met_phase, THE_END);
+    CHECK_EQ(pthread_join(thread, NULL), 0);
+    arena_close(met_arena);
+}
+
 int main(void) {
     CHECK_WATCHDOG(60);
     CHECK_RUN(test_rewind_frees_what_is_younger_and_keeps_the_rest);
@@ -192,5 +243,6 @@ int main(void) {
     CHECK_RUN(test_rewind_below_a_borrow_is_busy_above_it_is_not);
     CHECK_RUN(test_borrows_survive_the_forgetting_of_levels);
     CHECK_RUN(test_marks_of_every_kind_of_arena);
+    CHECK_RUN(test_borrow_that_meets_the_end_of_a_scope_counts);
     return 0;
 }
