@@ -115,12 +115,16 @@ bool hfi_arena_reach(struct hfi_arena *a, size_t size, size_t alignment) {
 
 /* --- one allocation -------------------------------------------------------------------------- */
 
+/* Lock not held. */
 static void *refuse(struct hfi_arena *a, size_t size, int why) {
     if (why == ENOMEM) {
+        /* Chunks change under the lock, on other threads and by the decay. */
+        hfi_lock_acquire(&a->lock);
         struct hfi_chunk *chunk = hfi_arena_current(a);
         uintptr_t end =
             a->buffer || a->options.limit != 0 ? end_allowed(a, chunk) : hfi_chunk_end(chunk);
         uintptr_t cursor = hfi_arena_cursor(a);
+        hfi_lock_release(&a->lock);
         atomic_store_explicit(&a->refused_size, size, memory_order_relaxed);
         atomic_store_explicit(&a->refused_left, end > cursor ? end - cursor : 0,
                               memory_order_relaxed);
