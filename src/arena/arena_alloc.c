@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "arena_state.h"
+#include "base/bits.h"
 #include "poison.h"
 
 /* How far the chunk may be filled: its address space and the arena's limit. */
@@ -135,8 +136,7 @@ static void *refuse(struct hfi_arena *a, size_t size, int why) {
 }
 
 static bool alignment_good(size_t alignment) {
-    return alignment != 0 && (alignment & (alignment - 1)) == 0 &&
-           alignment <= HF_ARENA_ALIGNMENT_MAX;
+    return hfi_is_power(alignment) && alignment <= HF_ARENA_ALIGNMENT_MAX;
 }
 
 /* Takes `held` bytes; 0: refused. `dirty_out` is where fresh memory begins. The lock is held in locked

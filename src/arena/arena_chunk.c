@@ -19,10 +19,6 @@
 #define STEP_MAX     ((size_t)16 << 20) /* committed ahead of the need, at most */
 #define RESERVE_LEAN ((size_t)64 << 20) /* where the system refuses more        */
 
-static size_t page_up(size_t bytes) {
-    return (bytes + HFI_PAGE - 1) & ~(HFI_PAGE - 1);
-}
-
 /* --- edges ----------------------------------------------------------------------------------- */
 
 static struct hfi_edge edge_of(const struct hfi_arena *a, const struct hfi_chunk *chunk,
@@ -150,12 +146,12 @@ static bool chunk_commit(struct hfi_arena *a, struct hfi_chunk *chunk, size_t us
 bool hfi_chunk_extend(struct hfi_arena *a, struct hfi_chunk *chunk, uintptr_t end) {
     if (end <= hfi_chunk_end(chunk)) return true;
     if (end > hfi_chunk_end_max(chunk)) return false;
-    size_t need = page_up(end - (uintptr_t)chunk->base + HFI_ARENA_EDGE);
+    size_t need = hfi_page_up(end - (uintptr_t)chunk->base + HFI_ARENA_EDGE);
     size_t step = chunk->usable < STEP_MAX ? chunk->usable : STEP_MAX;
-    size_t wanted = chunk->usable + step > need ? page_up(chunk->usable + step) : need;
+    size_t wanted = chunk->usable + step > need ? hfi_page_up(chunk->usable + step) : need;
     if (a->options.limit != 0) {
         uint64_t room = a->options.limit > chunk->before ? a->options.limit - chunk->before : 0;
-        uint64_t most = room < HFI_BUMP_MAX ? page_up(room + 2 * HFI_ARENA_EDGE) : wanted;
+        uint64_t most = room < HFI_BUMP_MAX ? hfi_page_up(room + 2 * HFI_ARENA_EDGE) : wanted;
         if (wanted > most) wanted = most > need ? most : need;
     }
     if (wanted > chunk->region.size) wanted = chunk->region.size;
@@ -179,7 +175,7 @@ bool hfi_chunk_extend(struct hfi_arena *a, struct hfi_chunk *chunk, uintptr_t en
 
 size_t hfi_chunk_purge(struct hfi_arena *a, struct hfi_chunk *chunk, size_t keep) {
     if (chunk->region.base == NULL) return 0;
-    size_t usable = page_up(keep + 2 * HFI_ARENA_EDGE);
+    size_t usable = hfi_page_up(keep + 2 * HFI_ARENA_EDGE);
     if (usable >= chunk->usable) return 0;
     (void)footer_check(a, chunk); /* before it disappears */
     size_t gone = chunk->usable - usable;
@@ -224,7 +220,7 @@ static void chunk_open(struct hfi_arena *a, struct hfi_chunk *chunk) {
 /* As much address space as asked; less where the system refuses that, but room for `least`. */
 static bool chunk_reserve(struct hfi_arena *a, struct hfi_chunk *chunk, size_t least) {
     size_t wanted = a->options.reserve > least ? a->options.reserve : least;
-    size_t guard = page_up(a->options.guard);
+    size_t guard = hfi_page_up(a->options.guard);
     size_t alignment = wanted > HFI_HUGE_PAGE ? HFI_HUGE_PAGE : HFI_PAGE;
     a->os_maps++;
     if (hfi_region_reserve(&chunk->region, wanted, guard, alignment) == 0) return true;
@@ -238,13 +234,13 @@ static bool chunk_reserve(struct hfi_arena *a, struct hfi_chunk *chunk, size_t l
 struct hfi_chunk *hfi_chunk_create(struct hfi_arena *a, size_t need) {
     struct hfi_chunk *chunk = chunk_new(a);
     if (chunk == NULL) return NULL;
-    size_t least = page_up(need + 2 * HFI_ARENA_EDGE);
+    size_t least = hfi_page_up(need + 2 * HFI_ARENA_EDGE);
     if (!chunk_reserve(a, chunk, least)) {
         hfi_meta_free(chunk, sizeof *chunk);
         return NULL;
     }
     chunk->base = chunk->region.base;
-    size_t first = page_up(a->options.capacity + 2 * HFI_ARENA_EDGE);
+    size_t first = hfi_page_up(a->options.capacity + 2 * HFI_ARENA_EDGE);
     if (first > chunk->region.size) first = chunk->region.size;
     if (first < least) first = least;
     if (!chunk_commit(a, chunk, first) && (first == least || !chunk_commit(a, chunk, least))) {

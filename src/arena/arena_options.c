@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "arena_state.h"
+#include "base/bits.h"
 
 #define KIB ((uint64_t)1 << 10)
 #define MIB ((uint64_t)1 << 20)
@@ -46,10 +47,6 @@ static hf_status refuse(hf_status status, const char *sentence, char *why, size_
     return status;
 }
 
-static bool is_power(uint64_t value) {
-    return value != 0 && (value & (value - 1)) == 0;
-}
-
 hf_status hf_arena_options_check(const hf_arena_options *o, char *why, size_t why_size) {
     const uint64_t most = HFI_BUMP_MAX;
     if (o == NULL) return refuse(HF_E_INVALID, "no options", why, why_size);
@@ -59,7 +56,7 @@ hf_status hf_arena_options_check(const hf_arena_options *o, char *why, size_t wh
     if (o->reserve < HFI_PAGE || (o->reserve & (HFI_PAGE - 1)) != 0)
         return refuse(HF_E_INVALID, "reserve must be a multiple of the page size, 4096", why,
                       why_size);
-    if (o->alignment != 0 && (!is_power(o->alignment) || o->alignment > 4096))
+    if (o->alignment != 0 && (!hfi_is_power(o->alignment) || o->alignment > 4096))
         return refuse(HF_E_INVALID, "alignment must be a power of two from 16 to 4096", why,
                       why_size);
     if (o->min_size > MIB) return refuse(HF_E_INVALID, "min_size is at most 1 MiB", why, why_size);

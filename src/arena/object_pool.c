@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "arena/object_pool.h"
+#include "base/bits.h"
 #include "base/hooks.h"
 #include "pages/meta.h"
 
@@ -25,10 +26,6 @@
 static _Atomic uint64_t serials;
 
 /* --- making --------------------------------------------------------------------------------- */
-
-static bool is_power(uint64_t value) {
-    return value != 0 && (value & (value - 1)) == 0;
-}
 
 static uint64_t power_up(uint64_t value) {
     return value <= 1 ? 1 : UINT64_C(1) << (64 - __builtin_clzll(value - 1));
@@ -58,7 +55,7 @@ static void geometry(hf_pool *pool, uint64_t grow) {
 static hf_status options_check(const hf_pool_options *o) {
     if (o == NULL || o->struct_size != sizeof *o) return HF_E_INVALID;
     if (o->block_size < 1 || o->block_size > HF_POOL_BLOCK_MAX) return HF_E_INVALID;
-    if (o->alignment != 0 && (!is_power(o->alignment) || o->alignment > HF_POOL_ALIGNMENT_MAX))
+    if (o->alignment != 0 && (!hfi_is_power(o->alignment) || o->alignment > HF_POOL_ALIGNMENT_MAX))
         return HF_E_INVALID;
     if (o->on_exhausted > HF_POOL_WAIT || o->sanitize > HF_POOL_PATTERN) return HF_E_INVALID;
     if (o->capacity > BLOCKS_MOST / 4 || o->grow > HFI_SLAB_BLOCKS_MAX) return HF_E_INVALID;

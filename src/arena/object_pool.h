@@ -117,6 +117,11 @@ static inline char *hfi_object_block(const hf_pool *pool, uint32_t index) {
     return pool->base + (size_t)index * pool->stride;
 }
 
+/* Memory of a slab: the last one of a bounded pool may be a part of the others. */
+static inline size_t hfi_object_slab_bytes(const hf_pool *pool, const struct hfi_slab *slab) {
+    return hfi_page_up((size_t)slab->count * pool->stride);
+}
+
 /* One step of a block's life; false if it was not in `from`. */
 static inline bool hfi_object_step(hf_pool *pool, uint32_t index, uint8_t from, uint8_t to) {
     /* SYNC(pool.state): what its last user wrote goes with the block; pairs with itself. Sequential:

@@ -75,7 +75,8 @@ void hfi_object_misuse(hf_pool *pool, const void *block, const char *found_by) {
     hf_report report = {.found_by = found_by, .address = block};
     size_t offset = (size_t)((const char *)block - pool->base);
     uint64_t index = hfi_object_index(pool, offset);
-    if ((uintptr_t)block - (uintptr_t)pool->base >= atomic_load(&pool->made)) {
+    if ((uintptr_t)block - (uintptr_t)pool->base >=
+        atomic_load_explicit(&pool->made, memory_order_acquire)) {
         report.kind = is_foreign(block) ? HF_REPORT_FOREIGN_FREE : HF_REPORT_INVALID_FREE;
     } else if (hfi_object_state_of(pool, (uint32_t)index) == HFI_OBJECT_NONE) {
         report.kind = HF_REPORT_INVALID_FREE;

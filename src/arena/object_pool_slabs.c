@@ -49,10 +49,6 @@ static uint32_t slab_number(const hf_pool *pool, const struct hfi_slab *slab) {
     return (uint32_t)((size_t)(slab->base - pool->base) / pool->slab_size);
 }
 
-static size_t slab_bytes(const hf_pool *pool, const struct hfi_slab *slab) {
-    return ((size_t)slab->count * pool->stride + HFI_PAGE - 1) & ~(HFI_PAGE - 1);
-}
-
 /* Tables with room for one slab more. */
 static bool tables_grow(hf_pool *pool) {
     if (pool->slab_count < pool->slab_room) return true;
@@ -120,14 +116,14 @@ static hf_status slab_make(hf_pool *pool) {
     struct hfi_slab *slab = hfi_meta_alloc(hfi_slab_meta_size(count));
     if (slab == NULL) return HF_E_NO_MEMORY;
     hfi_slab_init(slab, pool->base + made, 0, pool->stride, 0, count);
-    if (!hfi_external_charge(slab_bytes(pool, slab))) {
+    if (!hfi_external_charge(hfi_object_slab_bytes(pool, slab))) {
         hfi_meta_free(slab, hfi_slab_meta_size(count));
         pool->limit_hits++;
         return HF_E_LIMIT;
     }
     slab->number = pool->slab_count;
     hfi_objects_note_meta(pool, 0, hfi_slab_meta_size(count));
-    mapped_add(pool, slab_bytes(pool, slab));
+    mapped_add(pool, hfi_object_slab_bytes(pool, slab));
     for (uint32_t i = 0; i < count; i++)
         atomic_store_explicit(&pool->states[states + i], HFI_OBJECT_FREE, memory_order_relaxed);
     pool->slabs[pool->slab_count] = slab;
@@ -143,12 +139,12 @@ static hf_status slab_make(hf_pool *pool) {
 static bool slab_wake(hf_pool *pool, struct hfi_slab *slab) {
     slab->idle = 0;
     if (!slab->purged) return true;
-    if (!hfi_external_charge(slab_bytes(pool, slab))) {
+    if (!hfi_external_charge(hfi_object_slab_bytes(pool, slab))) {
         pool->limit_hits++;
         return false;
     }
     slab->purged = false;
-    mapped_add(pool, slab_bytes(pool, slab));
+    mapped_add(pool, hfi_object_slab_bytes(pool, slab));
     return true;
 }
 
@@ -272,7 +268,7 @@ size_t hfi_objects_purge(hf_pool *pool, bool force, bool *more_out) {
             *more_out = true;
             continue;
         }
-        size_t from = (size_t)(slab->base - pool->base), bytes = slab_bytes(pool, slab);
+        size_t from = (size_t)(slab->base - pool->base), bytes = hfi_object_slab_bytes(pool, slab);
         (void)hfi_region_purge(&pool->region, from, from + bytes);
         hfi_external_discharge(bytes);
         slab->purged = true;
@@ -323,7 +319,7 @@ bool hfi_objects_start(hf_pool *pool, uint64_t blocks_max) {
             return false;
     }
     size_t states = (size_t)(slabs << pool->slab_shift);
-    states = (states + HFI_PAGE - 1) & ~(HFI_PAGE - 1);
+    states = hfi_page_up(states);
     if (hfi_region_reserve(&pool->state_region, states, HFI_PAGE, HFI_PAGE) != 0) {
         hfi_region_release(&pool->region);
         return false;
@@ -336,7 +332,7 @@ bool hfi_objects_start(hf_pool *pool, uint64_t blocks_max) {
 void hfi_objects_end(hf_pool *pool) {
     for (uint32_t i = 0; i < pool->slab_count; i++) {
         struct hfi_slab *slab = pool->slabs[i];
-        if (!slab->purged) hfi_external_discharge(slab_bytes(pool, slab));
+        if (!slab->purged) hfi_external_discharge(hfi_object_slab_bytes(pool, slab));
         hfi_meta_free(slab, hfi_slab_meta_size(slab->count));
     }
     hfi_meta_free(pool->slabs, pool->slab_room * sizeof *pool->slabs);

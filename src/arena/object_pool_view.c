@@ -37,7 +37,7 @@ size_t hf_pool_live(hf_pool *pool) {
 static void slab_account(const hf_pool *pool, const struct hfi_slab *slab, hf_stats *out) {
     uint32_t first = (uint32_t)slab->number << pool->slab_shift;
     struct hfi_object_counts c = hfi_object_counts_of(pool, first, first + slab->count);
-    size_t bytes = ((size_t)slab->count * pool->stride + HFI_PAGE - 1) & ~(HFI_PAGE - 1);
+    size_t bytes = hfi_object_slab_bytes(pool, slab);
     size_t rest = bytes - (size_t)(c.live + c.cached) * pool->stride;
     switch ((enum hfi_slab_state)slab->state) {
     case HFI_SLAB_EMPTY: out->slabs_empty++; break;

@@ -17,6 +17,10 @@
 #define HFI_PAGE      ((size_t)4096) /* unit of purge and protect on supported machines */
 #define HFI_HUGE_PAGE ((size_t)2 << 20)
 
+static inline size_t hfi_page_up(size_t bytes) {
+    return (bytes + HFI_PAGE - 1) & ~(HFI_PAGE - 1);
+}
+
 /* Address space without memory: reading or writing it faults. `alignment` is a power of two. */
 void *hfi_os_reserve(size_t size, size_t alignment);
 /* Zeroed memory of its own; lazily backed. */

@@ -58,7 +58,7 @@ void *hfi_meta_alloc(size_t size) {
     if (recycled) {
         *list = piece->next;
     } else if (rounded > MAP_SIZE / 4) {
-        piece = (struct piece *)map_guarded((rounded + HFI_PAGE - 1) & ~(HFI_PAGE - 1));
+        piece = (struct piece *)map_guarded(hfi_page_up(rounded));
         if (piece != NULL) bytes_mapped += rounded;
     } else {
         if ((size_t)(bump_end - bump_at) < rounded) {

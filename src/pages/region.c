@@ -5,10 +5,6 @@
 
 #include <errno.h>
 
-static size_t page_up(size_t bytes) {
-    return (bytes + HFI_PAGE - 1) & ~(HFI_PAGE - 1);
-}
-
 int hfi_region_reserve(struct hfi_region *region, size_t size, size_t guard, size_t alignment) {
     size_t whole;
     if (size == 0 || ((size | guard) & (HFI_PAGE - 1)) != 0 || alignment < HFI_PAGE ||
@@ -36,7 +32,7 @@ int hfi_region_commit(struct hfi_region *region, size_t bytes, bool huge, int no
         errno = ENOMEM;
         return -1;
     }
-    size_t wanted = page_up(bytes);
+    size_t wanted = hfi_page_up(bytes);
     char *from = region->base + region->committed;
     size_t more = wanted - region->committed;
     if (hfi_os_commit(from, more) != 0) return -1;
@@ -48,7 +44,7 @@ int hfi_region_commit(struct hfi_region *region, size_t bytes, bool huge, int no
 }
 
 size_t hfi_region_purge(struct hfi_region *region, size_t from, size_t to) {
-    from = page_up(from);
+    from = hfi_page_up(from);
     to &= ~(HFI_PAGE - 1);
     if (to > region->committed) to = region->committed;
     if (from >= to) return 0;
