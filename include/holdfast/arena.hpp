@@ -62,7 +62,8 @@ struct ArenaOptions : hf_arena_options {
 namespace detail {
 
 [[noreturn]] inline void arena_refused(std::size_t alignment) {
-    if (alignment == 0 || (alignment & (alignment - 1)) != 0 || alignment > HF_ARENA_ALIGNMENT_MAX)
+    /* 0 is the arena's own. */
+    if ((alignment & (alignment - 1)) != 0 || alignment > HF_ARENA_ALIGNMENT_MAX)
         raise(HF_E_INVALID, "alignment must be a power of two up to 2 MiB");
     throw OutOfMemory::refused();
 }

@@ -49,6 +49,7 @@ TEST(fixed_arena_throws_bad_alloc_when_full) {
     CHECK_THROWS(arena.allocate(64), hf::OutOfMemory);
     CHECK(arena.try_allocate(64) == nullptr);
     CHECK_THROWS(arena.allocate_aligned(8, 48), hf::InvalidArgument);
+    CHECK_THROWS(arena.allocate_aligned(64, 0), hf::OutOfMemory);
     CHECK_THROWS(arena.array<double>(static_cast<std::size_t>(-1) / 4), std::bad_array_new_length);
     arena.reset();
     (void)arena.allocate(1024);
