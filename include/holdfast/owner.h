@@ -1,4 +1,5 @@
-/* owner.h - who owns memory in this process: heaps, arenas, pools, stack pools.
+/* owner.h - who owns memory in this process: heaps, arenas, pools, stack pools,
+ * segments of shared memory.
  * The visitor runs without locks held, on a copy; owners that come or go meanwhile may be missed. */
 #ifndef HOLDFAST_OWNER_H
 #define HOLDFAST_OWNER_H
@@ -17,7 +18,8 @@ typedef enum hf_owner_kind {
     HF_OWNER_HEAP,
     HF_OWNER_ARENA,
     HF_OWNER_POOL,
-    HF_OWNER_STACKS
+    HF_OWNER_STACKS,
+    HF_OWNER_SHM
 } hf_owner_kind;
 
 #define HF_OWNER_NAME_MAX 31
@@ -34,7 +36,7 @@ typedef int (*hf_owner_visitor)(const hf_owner *owner, void *context);
 
 /* Visits every owner, oldest first. HF_OK, or HF_E_INVALID without a visitor. */
 HF_API hf_status hf_owners_visit(hf_owner_visitor visitor, void *context);
-/* "heap", "arena", "pool", "stacks"; "" for anything else. */
+/* "heap", "arena", "pool", "stacks", "shm"; "" for anything else. */
 HF_API const char *hf_owner_kind_name(hf_owner_kind kind);
 
 #ifdef __cplusplus

@@ -74,6 +74,6 @@ hf_status hf_owners_visit(hf_owner_visitor visitor, void *context) {
 }
 
 const char *hf_owner_kind_name(hf_owner_kind kind) {
-    static const char *const names[] = {"heap", "arena", "pool", "stacks"};
+    static const char *const names[] = {"heap", "arena", "pool", "stacks", "shm"};
     return (unsigned)kind < sizeof names / sizeof *names ? names[kind] : "";
 }

@@ -33,10 +33,17 @@ static inline void hfi_shm_step(void) {
 static inline bool hfi_shm_sleep_step(void) {
     return hfi_shm_sleep_hook && hfi_shm_sleep_hook();
 }
+/* Time stands still: whoever spins or is patient goes by turns, so that an order can be run again. */
+static inline bool hfi_shm_is_woven(void) {
+    return hfi_shm_sleep_hook != NULL;
+}
 #define HFI_SHM_MUTANT(number) (hfi_shm_mutant == (number)) /* a fault that the tests must catch */
 #else
 static inline void hfi_shm_step(void) {}
 static inline bool hfi_shm_sleep_step(void) {
+    return false;
+}
+static inline bool hfi_shm_is_woven(void) {
     return false;
 }
 #define HFI_SHM_MUTANT(number) 0

@@ -82,13 +82,33 @@ void hfi_shm_fault(struct hfi_shm_finding *finding, const char *format, ...)
 
 /* --- who lives -------------------------------------------------------------------------------- */
 
-/* This participant's owner number. Constant until a fork, whose child has another. */
-uint32_t hfi_shm_self(const hf_shm *shm);
+/* First member of hf_shm. */
+struct hfi_shm_front {
+    uint32_t self;
+};
+/* This participant's owner number. Constant until a fork, whose child has another; 0 in a child that
+ * could not join: operations then answer hfi_shm_closed. */
+static inline uint32_t hfi_shm_self(const hf_shm *shm) {
+    return ((const struct hfi_shm_front *)shm)->self;
+}
+/* HF_E_CLOSED, with a sentence. */
+hf_status hfi_shm_closed(const hf_shm *shm);
 /* True if the kernel says that this owner is gone (or the number names nobody who ever joined). One
- * system call: ask only when stuck. */
+ * system call: ask only when stuck. A compare-and-swap on a word that was seen before the question
+ * may follow if that word never comes back to the same value (it holds a lap or a generation): who
+ * gets the number next has settled it by then. Where it may come back, pin first. */
 bool hfi_shm_dead(hf_shm *shm, uint32_t owner);
-/* Runs kind->recover for every structure, then frees the participant's place. */
+/* True: the owner is dead and its number stays unused until unpin; look at the word again, then
+ * change it. False: it lives, or somebody else is recovering it. Nests within a thread. */
+bool hfi_shm_pin_dead(hf_shm *shm, uint32_t owner);
+void hfi_shm_unpin_dead(hf_shm *shm, uint32_t owner);
+/* Runs kind->recover for every structure, then frees the participant's place. Does nothing if the
+ * owner lives or somebody else is at it. Inside kind->recover `owner` is pinned, and may be this
+ * participant itself (it leaves, or follows the dead one in its place): do not ask hfi_shm_dead. */
 void hfi_shm_recover(hf_shm *shm, uint32_t owner);
+/* Tests: the participant is dead for all others as if killed; the handle is good for nothing but
+ * memory. */
+void hfi_shm_abandon(hf_shm *shm);
 
 /* --- waiting ---------------------------------------------------------------------------------- */
 
@@ -100,9 +120,19 @@ struct hfi_shm_event {
 };
 /* Deadline of a timeout: 0 none wanted (never wait), UINT64_MAX for ever. */
 uint64_t hfi_shm_deadline(uint64_t timeout_ns);
-/* Read before the last look at the condition, then handed to hfi_shm_wait. */
+/* Before the last look at the condition, and only by those who will wait; the result is for
+ * hfi_shm_wait. Once the flag was up after the turn was read, whoever takes it down changes the turn
+ * afterwards: no wake-up between the look and the sleep is missed. */
 static inline uint32_t hfi_shm_event_turn(struct hfi_shm_event *event) {
-    return hfi_shm_load32(&event->turn);
+    uint32_t turn = 0;
+    for (unsigned tries = 0; tries < 64; tries++) { /* a slice of waiting bounds the rest */
+        hfi_shm_store32(&event->waiters, 1);
+        hfi_shm_fence();
+        turn = hfi_shm_load32(&event->turn);
+        if (hfi_shm_load32(&event->waiters) != 0) break;
+    }
+    hfi_shm_fence();
+    return turn;
 }
 /* Sleeps until the turn has changed, a slice of 50 ms is over (look again: somebody may have died) or
  * the deadline. HF_OK: look again; HF_E_TIMEOUT: it is past the deadline. */
@@ -133,6 +163,9 @@ struct hfi_shm_lock {
 hf_status hfi_shm_lock_acquire(hf_shm *shm, struct hfi_shm_lock *lock, uint64_t deadline,
                                uint32_t *died_out);
 void hfi_shm_lock_release(hf_shm *shm, struct hfi_shm_lock *lock);
+/* For kind->recover: takes the lock if this dead owner holds it. True: put right what it protects, then
+ * release. A lock word must not name a participant after its recovery. */
+bool hfi_shm_lock_seize(hf_shm *shm, struct hfi_shm_lock *lock, uint32_t owner);
 
 /* Sets the sentence of hf_shm_detail for this thread and returns the status. */
 hf_status hfi_shm_say(hf_status status, const char *format, ...)

@@ -1,0 +1,587 @@
+/* segment.c - segments are made, opened and closed.
+ *
+ *   make:  file without a name -> memory -> header -> own byte -> name      nobody sees it half made
+ *   open:  file -> whose is it? -> header, taken once and checked -> map -> join
+ * Invariants  the name appears when everything else is there; who loses the race for it opens the
+ *             winner's. Nothing is mapped before every number of the header was checked.
+ * Threads     opening and closing share nothing with other segments but the list of owners.
+ * Fails with  the statuses of shm.h, each with a sentence; undone in reverse order.
+ * Talks to    os, layout, participants, table.
+ * Source      O_TMPFILE and linkat: open(2). */
+#include "segment_state.h"
+
+#include <errno.h>
+#include <holdfast/heap.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "os/os.h"
+
+#define ROUNDS_MAX 1000 /* of an opener that meets one removed segment after the other */
+
+static uint64_t page_up(uint64_t size) {
+    return (size + HFI_PAGE - 1) & ~(uint64_t)(HFI_PAGE - 1);
+}
+
+void hf_shm_options_init(hf_shm_options *options, uint64_t size) {
+    HF_EXPECT(options != NULL);
+    /* A table of 256 rows takes 128 KiB: smaller segments get fewer. */
+    uint64_t entries = size / 16384;
+    *options = (hf_shm_options){.struct_size = sizeof *options,
+                                .access = 0600,
+                                .group = -1,
+                                .owner = -1,
+                                .size = size,
+                                .participants_max = 64,
+                                .entries_max = size == 0 || entries > 256 ? 256
+                                               : entries < 16             ? 16
+                                                                          : (uint32_t)entries,
+                                .name_size = 64,
+                                .format_size = 192,
+                                .stale = HF_SHM_RECOVER,
+                                .node = -1,
+                                .lock_wait_ns = UINT64_C(10000000000)};
+}
+
+hf_status hfi_shm_usable(const hf_shm *shm) {
+    if (shm == NULL) return hfi_shm_say(HF_E_INVALID, "the segment is NULL");
+    return hfi_shm_self(shm) == 0 ? hfi_shm_closed(shm) : HF_OK;
+}
+
+/* --- checks of what was asked ----------------------------------------------------------------- */
+
+static bool name_is_sound(const char *name) {
+    size_t length = name == NULL ? 0 : strnlen(name, HF_SHM_NAME_MAX + 1);
+    if (length == 0 || length > HF_SHM_NAME_MAX || name[0] == '.') return false;
+    for (const char *c = name; *c != '\0'; c++)
+        if (!(*c >= '0' && *c <= '9') && !(*c >= 'A' && *c <= 'Z') && !(*c >= 'a' && *c <= 'z') &&
+            *c != '.' && *c != '_' && *c != '-')
+            return false;
+    return true;
+}
+
+hf_status hfi_shm_name_path(const char *name, char *path) {
+    if (name_is_sound(name) && hfi_os_shm_path(name, path, HFI_OS_PATH_MAX)) return HF_OK;
+    return hfi_shm_say(
+        HF_E_INVALID,
+        "the name of a segment is 1 to %d letters, digits, '.', '_' or '-', the first "
+        "not a '.': \"%.40s\" is none",
+        HF_SHM_NAME_MAX, name == NULL ? "(null)" : name);
+}
+
+static hf_status options_check(const hf_shm_options *o) {
+    if (o->struct_size != sizeof *o)
+        return hfi_shm_say(HF_E_INVALID,
+                           "hf_shm_options: struct_size is %u, not %zu; call "
+                           "hf_shm_options_init first",
+                           o->struct_size, sizeof *o);
+    if (o->size > HF_SHM_SIZE_MAX || o->size_max > HF_SHM_SIZE_MAX)
+        return hfi_shm_say(HF_E_INVALID, "a segment has at most %llu bytes",
+                           (unsigned long long)HF_SHM_SIZE_MAX);
+    if (o->size_max != 0 && o->size_max < o->size)
+        return hfi_shm_say(HF_E_INVALID, "size_max %llu is less than size %llu",
+                           (unsigned long long)o->size_max, (unsigned long long)o->size);
+    if (o->stale > HF_SHM_REFUSE)
+        return hfi_shm_say(HF_E_INVALID, "stale is %u, which is no hf_shm_stale", o->stale);
+    if ((o->access & ~0777u) != 0 || (o->access & 0600) != 0600)
+        return hfi_shm_say(HF_E_INVALID,
+                           "access is 0%o: of the file modes up to 0777, those in "
+                           "which the owner may read and write",
+                           o->access);
+    if (o->node < -2 || o->node >= (int32_t)hfi_os_node_count())
+        return hfi_shm_say(HF_E_INVALID, "node is %d, and this machine has %u", o->node,
+                           hfi_os_node_count());
+    if (o->path != NULL && (o->path[0] == '\0' || strlen(o->path) >= HFI_OS_PATH_MAX - 20))
+        return hfi_shm_say(HF_E_INVALID, "the path is empty or too long");
+    if (o->role != NULL && strlen(o->role) > HF_SHM_ROLE_MAX)
+        return hfi_shm_say(HF_E_INVALID, "the role \"%.40s\" is longer than %d bytes", o->role,
+                           HF_SHM_ROLE_MAX);
+    return HF_OK;
+}
+
+static hf_status say_errno(const char *what, const char *path) {
+    int error = errno;
+    hf_status status = error == ENOENT                                        ? HF_E_NOT_FOUND
+                       : error == EACCES || error == EPERM || error == EROFS  ? HF_E_PERMISSION
+                       : error == ELOOP                                       ? HF_E_PERMISSION
+                       : error == ENOSPC || error == EDQUOT || error == EFBIG ? HF_E_NO_SPACE
+                       : error == ENOMEM                                      ? HF_E_NO_MEMORY
+                       : error == EISDIR || error == ENXIO                    ? HF_E_LAYOUT
+                                                                              : HF_E_SYSTEM;
+    char text[128];
+    const char *message = strerror_r(error, text, sizeof text);
+    hfi_shm_say(status, "%s %.200s: %s%s", what, path, message,
+                error == ELOOP ? " (a symbolic link is not followed)" : "");
+    errno = error;
+    return status;
+}
+
+/* --- the mapping ------------------------------------------------------------------------------ */
+
+static void discard(hf_shm *shm) {
+    if (shm->base != NULL) hfi_os_unmap(shm->base, shm->reserved);
+    hfi_os_shm_close(shm->view);
+    hfi_os_shm_close(shm->file);
+    hfi_os_unmap(shm, shm->private_size);
+}
+
+/* Address space for all it may grow to, the file's first `size` bytes mapped into it. */
+static hf_status map_segment(hf_shm *shm, uint64_t size) {
+    const struct hfi_shm_constants *c = &shm->geometry.c;
+    shm->reserved = c->size_max;
+    bool huge = c->huge_pages != 0 || shm->huge_pages != 0;
+    shm->base = hfi_os_reserve(shm->reserved, huge ? HFI_SHM_HUGE : HFI_PAGE);
+    if (shm->base == NULL)
+        return hfi_shm_say(HF_E_NO_MEMORY, "segment \"%s\": no address space for %llu bytes",
+                           shm->name, (unsigned long long)shm->reserved);
+    bool sync = false;
+    if (hfi_os_shm_map(shm->base, size, shm->view, 0, shm->on_file ? &sync : NULL) != 0)
+        return say_errno("mapping", shm->path);
+    shm->sync = sync;
+    if (huge) hfi_os_huge(shm->base, size, true);
+    atomic_store_explicit(&shm->mapped, size, memory_order_release);
+    return HF_OK;
+}
+
+uint64_t hfi_shm_size(hf_shm *shm) {
+    uint64_t size = hfi_shm_load64(&hfi_shm_header_of(shm)->size);
+    uint64_t mapped = atomic_load_explicit(&shm->mapped, memory_order_acquire);
+    if (size <= mapped || size > shm->reserved || size % HFI_PAGE != 0) return mapped;
+    (void)hfi_shm_cover(shm, size);
+    return atomic_load_explicit(&shm->mapped, memory_order_acquire);
+}
+
+bool hfi_shm_cover(hf_shm *shm, uint64_t end) {
+    if (end <= atomic_load_explicit(&shm->mapped, memory_order_acquire)) return true;
+    uint64_t size = hfi_shm_load64(&hfi_shm_header_of(shm)->size);
+    if (size < end || size > shm->reserved || size % HFI_PAGE != 0) return false;
+    struct hfi_os_file file;
+    hfi_shm_enter(shm);
+    uint64_t mapped = atomic_load_explicit(&shm->mapped, memory_order_relaxed);
+    bool done = mapped >= size;
+    if (!done && hfi_os_shm_stat(shm->view, &file) == 0 && file.size >= size) {
+        bool sync = false;
+        done = hfi_os_shm_map(shm->base + mapped, size - mapped, shm->view, mapped,
+                              shm->on_file ? &sync : NULL) == 0;
+        if (shm->geometry.c.huge_pages || shm->huge_pages)
+            hfi_os_huge(shm->base + mapped, size - mapped, true);
+        /* SYNC(shm.mapped): published after the pages are there; pairs with the acquires above. */
+        if (done) atomic_store_explicit(&shm->mapped, size, memory_order_release);
+    }
+    hfi_shm_exit(shm);
+    return done;
+}
+
+/* Private state for a segment of this geometry. */
+static hf_status shm_make(const struct hfi_shm_geometry *geometry, const char *name,
+                          const char *path, const hf_shm_options *o, hf_shm **shm_out) {
+    size_t entries = geometry->c.entries_max;
+    size_t opens_at = (sizeof(hf_shm) + 15) & ~(size_t)15;
+    size_t extents_at = (opens_at + entries * sizeof(uint32_t) + 15) & ~(size_t)15;
+    size_t size = page_up(extents_at + entries * sizeof(struct hfi_shm_extent));
+    hf_shm *shm = hfi_os_map(size);
+    if (shm == NULL) return hfi_shm_say(HF_E_NO_MEMORY, "no memory to open a segment");
+    shm->geometry = *geometry;
+    shm->private_size = size;
+    shm->opens = (uint32_t *)((char *)shm + opens_at);
+    shm->extents = (struct hfi_shm_extent *)((char *)shm + extents_at);
+    shm->file = shm->view = shm->fork_file = -1;
+    shm->lock_wait_ns = o->lock_wait_ns;
+    shm->huge_pages = o->huge_pages;
+    shm->node = o->node;
+    shm->on_file = o->path != NULL;
+    hfi_lock_init(&shm->lock, HFI_RANK_OWNER);
+    hfi_lock_init(&shm->pin_lock, HFI_RANK_OWNER);
+    if (name != NULL) (void)snprintf(shm->name, sizeof shm->name, "%s", name);
+    if (path != NULL) (void)snprintf(shm->path, sizeof shm->path, "%s", path);
+    if (o->role != NULL) (void)snprintf(shm->role, sizeof shm->role, "%s", o->role);
+    *shm_out = shm;
+    return HF_OK;
+}
+
+static void at_exit(void) {
+    hfi_owners_each(HF_OWNER_SHM, hfi_shm_at_exit, NULL);
+}
+
+static void enlist(hf_shm *shm) {
+    shm->entry = (struct hfi_owner_entry){.kind = HF_OWNER_SHM,
+                                          .name = shm->name,
+                                          .stats = hfi_shm_account,
+                                          .fork = hfi_shm_fork,
+                                          .self = shm};
+    hfi_owners_add(&shm->entry);
+    static _Atomic uint32_t exit_is_watched;
+    if (atomic_exchange(&exit_is_watched, 1) == 0) (void)atexit(at_exit);
+}
+
+/* --- making ----------------------------------------------------------------------------------- */
+
+static hf_status geometry_for(const hf_shm_options *o, const char *what, bool unnamed,
+                              struct hfi_shm_geometry *out) {
+    *out = (struct hfi_shm_geometry){.c = {.size_created = page_up(o->size),
+                                           .size_max = page_up(o->size_max),
+                                           .created_ns = hfi_os_realtime_ns(),
+                                           .participants_max = o->participants_max,
+                                           .entries_max = o->entries_max,
+                                           .name_size = o->name_size,
+                                           .format_size = o->format_size,
+                                           .huge_pages = o->huge_pages != 0,
+                                           .unnamed = unnamed}};
+    if (!hfi_shm_geometry_make(out))
+        return hfi_shm_say(
+            HF_E_INVALID,
+            "segment \"%s\": participants_max %u (1 to %d), entries_max %u (1 to %u), "
+            "name_size %u (2 to %u) or format_size %u (1 to %u) is out of range",
+            what, o->participants_max, HF_SHM_PARTICIPANTS_MAX, o->entries_max, HFI_SHM_ENTRIES_MAX,
+            o->name_size, HFI_SHM_NAME_SIZE, o->format_size, HFI_SHM_FORMAT_SIZE);
+    struct hfi_shm_constants *c = &out->c;
+    if (c->size_max < c->size_created) c->size_max = c->size_created;
+    if (c->size_created <= c->data_at)
+        return hfi_shm_say(
+            HF_E_INVALID,
+            "segment \"%s\": size %llu leaves nothing: header, %u participants and %u "
+            "entries take %llu bytes; ask for more, or for fewer of them",
+            what, (unsigned long long)o->size, c->participants_max, c->entries_max,
+            (unsigned long long)c->data_at);
+    hfi_os_random(c->id, sizeof c->id);
+    if (!unnamed && o->path == NULL) (void)snprintf(c->name, sizeof c->name, "%s", what);
+    return HF_OK;
+}
+
+static void header_write(hf_shm *shm, bool persist) {
+    struct hfi_shm_header *header = hfi_shm_header_of(shm);
+    header->magic = HFI_SHM_MAGIC;
+    header->layout = HFI_SHM_LAYOUT;
+    header->machine = hfi_shm_machine();
+    header->constants = shm->geometry.c;
+    header->checksum = hfi_shm_checksum(&header->constants);
+    hfi_shm_store32(&header->persist, persist);
+    hfi_shm_store64(&header->size, shm->geometry.c.size_created);
+    hfi_shm_store64(&header->dirty_end, shm->geometry.c.data_at);
+    hfi_shm_store32(&header->state, HFI_SHM_READY);
+}
+
+/* Memory behind the whole file, on the nodes that were asked for. */
+static hf_status back_with_memory(hf_shm *shm, const hf_shm_options *o) {
+    uint64_t size = shm->geometry.c.size_created;
+    if (hfi_os_shm_set_size(shm->file, size) != 0) return say_errno("sizing", shm->path);
+    hf_status status = map_segment(shm, size);
+    if (status != HF_OK) return status;
+    if (o->node >= 0) (void)hfi_os_node_bind(shm->base, size, (unsigned)o->node);
+    if (o->node == -2) (void)hfi_os_shm_interleave(shm->base, size);
+    if (hfi_os_shm_extend(shm->file, 0, size) == 0) return HF_OK;
+    status = say_errno("allocating", shm->path);
+    if (status == HF_E_NO_SPACE)
+        hfi_shm_say(
+            status,
+            "segment \"%s\": there are no %llu bytes left (%s is full, or a limit is reached); "
+            "remove segments, or make it larger",
+            shm->name, (unsigned long long)size,
+            shm->on_file        ? "the file system"
+            : shm->path[0] == 0 ? "memory"
+                                : "/dev/shm");
+    return status;
+}
+
+/* HFI_SHM_AGAIN: somebody else has the name. */
+static hf_status create(const char *name, const char *path, const hf_shm_options *o,
+                        hf_shm **shm_out) {
+    struct hfi_shm_geometry geometry;
+    hf_shm *shm = NULL;
+    char draft[HFI_OS_PATH_MAX] = "";
+    const char *what = name != NULL ? name : path != NULL ? path : "";
+    hf_status status = geometry_for(o, what, path == NULL, &geometry);
+    if (status == HF_OK) status = shm_make(&geometry, name, path, o, &shm);
+    if (status != HF_OK) return status;
+    shm->file = path != NULL ? hfi_os_shm_draft(path, o->access, draft) : hfi_os_shm_anonymous();
+    if (shm->file < 0) {
+        status = say_errno("making", path != NULL ? path : "memory");
+        goto fail;
+    }
+    if ((path != NULL || o->access != 0600 || o->group >= 0) &&
+        hfi_os_shm_access(shm->file, o->access, o->group) != 0) {
+        status = say_errno("setting mode and group of", what);
+        goto fail;
+    }
+    shm->view = hfi_os_shm_reopen(shm->file);
+    if (shm->view < 0) {
+        status = say_errno("opening /proc/self/fd of", what);
+        goto fail;
+    }
+    status = back_with_memory(shm, o);
+    if (status != HF_OK) goto fail;
+    header_write(shm, o->persist != 0 || path == NULL || o->path != NULL);
+    status = hfi_shm_join(shm, HF_SHM_RECOVER, true, 0);
+    if (status != HF_OK) goto fail;
+    hfi_shm_step();
+    if (path != NULL && hfi_os_shm_publish(shm->file, path, draft) != 0) {
+        draft[0] = '\0';
+        status = errno == EEXIST ? (hf_status)HFI_SHM_AGAIN : say_errno("naming", path);
+        goto fail;
+    }
+    struct hfi_os_file file;
+    if (hfi_os_shm_stat(shm->file, &file) == 0) {
+        shm->device = file.device;
+        shm->inode = file.inode;
+    }
+    *shm_out = shm;
+    return HF_OK;
+fail:
+    if (draft[0] != '\0') (void)hfi_os_shm_unlink(draft);
+    discard(shm);
+    return status;
+}
+
+/* --- opening ---------------------------------------------------------------------------------- */
+
+/* Nobody else's file, and no other kind of file. */
+static hf_status file_check(const struct hfi_os_file *file, const char *what,
+                            const hf_shm_options *o) {
+    if (!file->regular)
+        return hfi_shm_say(HF_E_LAYOUT, "%.200s is no regular file, so no segment", what);
+    int64_t trusted = o->owner == -1 ? (int64_t)hfi_os_user() : o->owner;
+    if (trusted >= 0 && (int64_t)file->owner != trusted && file->owner != 0)
+        return hfi_shm_say(
+            HF_E_PERMISSION,
+            "%.200s belongs to user %u (mode 0%o), not to %lld or root: whoever made "
+            "it could cut it short; if that user is trusted, say so with options.owner",
+            what, file->owner, file->access, (long long)trusted);
+    return HF_OK;
+}
+
+/* Takes the header once, believes nothing. */
+static hf_status header_check(const struct hfi_shm_header *header, const struct hfi_os_file *file,
+                              const char *what, struct hfi_shm_geometry *out, uint64_t *size_out) {
+    if (header->magic != HFI_SHM_MAGIC)
+        return hfi_shm_say(HF_E_LAYOUT, "%.200s is no segment of holdfast", what);
+    if (header->layout != HFI_SHM_LAYOUT)
+        return hfi_shm_say(
+            HF_E_LAYOUT,
+            "%.200s has layout version %u, this library knows %u: use the same version "
+            "of holdfast in all processes, or remove the segment",
+            what, header->layout, HFI_SHM_LAYOUT);
+    if (header->machine != hfi_shm_machine())
+        return hfi_shm_say(
+            HF_E_LAYOUT,
+            "%.200s was made by a program of another word size or byte order (%x, here "
+            "%x)",
+            what, header->machine, hfi_shm_machine());
+    struct hfi_shm_geometry geometry = {.c = header->constants};
+    const struct hfi_shm_constants *c = &header->constants;
+    uint64_t size = header->size;
+    bool sound = hfi_shm_checksum(c) == header->checksum && hfi_shm_geometry_make(&geometry) &&
+                 geometry.c.data_at == c->data_at && geometry.c.name_size == c->name_size &&
+                 geometry.c.format_size == c->format_size && size % HFI_PAGE == 0 &&
+                 c->size_max % HFI_PAGE == 0 && c->size_max <= HF_SHM_SIZE_MAX &&
+                 size <= c->size_max && size > c->data_at && c->size_created <= c->size_max &&
+                 memchr(c->name, 0, sizeof c->name) != NULL;
+    if (!sound)
+        return hfi_shm_say(
+            HF_E_CORRUPT, "the header of %.200s was overwritten: its numbers contradict each other",
+            what);
+    if (file->size < size)
+        return hfi_shm_say(HF_E_CORRUPT, "%.200s was cut short: %llu bytes of %llu", what,
+                           (unsigned long long)file->size, (unsigned long long)size);
+    *out = geometry;
+    *size_out = size;
+    return HF_OK;
+}
+
+/* Opens what `file` refers to, which is consumed. HFI_SHM_AGAIN: it was removed meanwhile. */
+static hf_status enter(int file, const char *name, const char *path, const hf_shm_options *o,
+                       hf_shm **shm_out) {
+    struct hfi_os_file about;
+    struct hfi_shm_header header;
+    struct hfi_shm_geometry geometry;
+    hf_shm *shm = NULL;
+    uint64_t size = 0;
+    char what[HF_SHM_NAME_MAX + 32];
+    (void)snprintf(what, sizeof what, name != NULL ? "segment \"%s\"" : "%s",
+                   name != NULL   ? name
+                   : path != NULL ? path
+                                  : "the segment");
+    hf_status status = HF_OK;
+    if (hfi_os_shm_stat(file, &about) != 0) status = say_errno("looking at", what);
+    if (status == HF_OK) status = file_check(&about, what, o);
+    if (status == HF_OK &&
+        (about.size < sizeof header || hfi_os_shm_read(file, 0, &header, sizeof header) != 0))
+        status = hfi_shm_say(HF_E_LAYOUT, "%.200s is too short for a segment", what);
+    if (status == HF_OK) status = header_check(&header, &about, what, &geometry, &size);
+    if (status == HF_OK && o->size != 0 && page_up(o->size) != geometry.c.size_created &&
+        page_up(o->size) != size)
+        status =
+            hfi_shm_say(HF_E_MISMATCH,
+                        "%.200s has %llu bytes, and %llu were asked for; open it with size 0 to "
+                        "take it as it is",
+                        what, (unsigned long long)size, (unsigned long long)o->size);
+    char named[HFI_OS_PATH_MAX];
+    if (status == HF_OK && path == NULL && geometry.c.name[0] != '\0' && about.links > 0 &&
+        hfi_shm_name_path(geometry.c.name, named) == HF_OK) {
+        name = geometry.c.name;
+        path = named;
+    }
+    if (status == HF_OK) status = shm_make(&geometry, name, path, o, &shm);
+    if (status != HF_OK) {
+        hfi_os_shm_close(file);
+        return status;
+    }
+    shm->file = file;
+    shm->device = about.device;
+    shm->inode = about.inode;
+    shm->view = hfi_os_shm_reopen(file);
+    if (shm->view < 0)
+        status = say_errno("opening /proc/self/fd of", what);
+    else
+        status = map_segment(shm, size);
+    if (status == HF_OK)
+        status =
+            hfi_shm_join(shm, (hf_shm_stale)o->stale, false, hfi_shm_deadline(o->lock_wait_ns));
+    if (status != HF_OK) {
+        discard(shm);
+        return status;
+    }
+    if (o->persist != 0) hfi_shm_store32(&hfi_shm_header_of(shm)->persist, 1);
+    *shm_out = shm;
+    return HF_OK;
+}
+
+void hfi_shm_unname(hf_shm *shm) {
+    struct hfi_os_file named;
+    if (shm->path[0] == '\0') return;
+    /* Who changes the name holds its byte: the file that is found is the file that is unlinked. */
+    uint64_t deadline = hfi_shm_deadline(UINT64_C(1000000000));
+    while (!hfi_os_shm_lock(shm->file, HFI_SHM_NAME_BYTE, 1)) {
+        if (hfi_os_clock_ns() >= deadline) return; /* who holds it takes the name away itself */
+        hfi_os_pause_ns(UINT64_C(200000));
+    }
+    if (hfi_os_shm_stat_path(shm->path, &named) == 0 && named.inode == shm->inode &&
+        named.device == shm->device) {
+        hfi_shm_step();
+        (void)hfi_os_shm_unlink(shm->path);
+    }
+    hfi_os_shm_unlock(shm->file, HFI_SHM_NAME_BYTE, 1);
+}
+
+static hf_status open_loop(const char *name, const char *path, hf_shm_mode mode,
+                           const hf_shm_options *o, hf_shm **shm_out) {
+    for (unsigned round = 0; round < ROUNDS_MAX; round++) {
+        hf_status status;
+        int file = hfi_os_shm_open(path);
+        if (file < 0 && errno != ENOENT) return say_errno("opening", path);
+        if (file >= 0 && mode == HF_SHM_CREATE) {
+            hfi_os_shm_close(file);
+            int removed = 0;
+            if (o->stale == HF_SHM_RESET && o->path == NULL) (void)hf_shm_collect(name, &removed);
+            if (!removed)
+                return hfi_shm_say(HF_E_EXISTS,
+                                   "segment \"%s\" exists; open it, or remove it first (if nobody "
+                                   "lives in it, stale RESET does)",
+                                   name != NULL ? name : path);
+            continue;
+        }
+        if (file >= 0) {
+            status = enter(file, name, path, o, shm_out);
+            if (status != (hf_status)HFI_SHM_AGAIN) return status;
+            continue;
+        }
+        if (mode == HF_SHM_OPEN)
+            return hfi_shm_say(HF_E_NOT_FOUND, "there is no segment \"%s\"",
+                               name != NULL ? name : path);
+        status = create(name, path, o, shm_out);
+        if (status == HF_E_NO_SPACE && mode == HF_SHM_OPEN_OR_CREATE && round < ROUNDS_MAX - 1) {
+            /* Two makers at once need twice the room; the other may have made it. */
+            struct hfi_os_file about;
+            if (hfi_os_shm_stat_path(path, &about) == 0) continue;
+        }
+        if (status != (hf_status)HFI_SHM_AGAIN) return status;
+    }
+    return hfi_shm_say(HF_E_BUSY, "segment \"%s\" is made and removed by others all the time",
+                       name != NULL ? name : path);
+}
+
+static hf_status start(const hf_shm_options **options, hf_shm_options *standard, hf_shm **shm_out) {
+    if (shm_out == NULL) return hfi_shm_say(HF_E_INVALID, "shm_out is NULL");
+    if (*options == NULL) {
+        hf_shm_options_init(standard, 0);
+        *options = standard;
+    }
+    /* The fork handlers are the heap's doing. */
+    if (hf_heap_default() == NULL) return hfi_shm_say(HF_E_NO_MEMORY, "the library did not start");
+    return options_check(*options);
+}
+
+static void finish(hf_shm *shm, const hf_shm_options *o, hf_shm **shm_out) {
+    if (o->prefault != 0) hfi_os_shm_prefault(shm->base, shm->mapped);
+    enlist(shm);
+    *shm_out = shm;
+}
+
+hf_status hf_shm_open(const char *name, hf_shm_mode mode, const hf_shm_options *options,
+                      hf_shm **shm_out) {
+    hf_shm_options standard;
+    char path[HFI_OS_PATH_MAX];
+    hf_shm *shm = NULL;
+    hf_status status = start(&options, &standard, shm_out);
+    if (status != HF_OK) return status;
+    if ((unsigned)mode > HF_SHM_OPEN_OR_CREATE)
+        return hfi_shm_say(HF_E_INVALID, "mode %d is no hf_shm_mode", (int)mode);
+    if (options->path != NULL) {
+        name = NULL;
+        (void)snprintf(path, sizeof path, "%s", options->path);
+    } else {
+        status = hfi_shm_name_path(name, path);
+        if (status != HF_OK) return status;
+    }
+    if (mode == HF_SHM_CREATE && options->size == 0)
+        return hfi_shm_say(HF_E_INVALID, "a new segment needs a size");
+    status = open_loop(name, path, mode, options, &shm);
+    if (status == HF_OK) finish(shm, options, shm_out);
+    return status;
+}
+
+hf_status hf_shm_create_anonymous(const hf_shm_options *options, hf_shm **shm_out) {
+    hf_shm_options standard;
+    hf_shm *shm = NULL;
+    hf_status status = start(&options, &standard, shm_out);
+    if (status == HF_OK && options->path != NULL)
+        status = hfi_shm_say(HF_E_CONFLICT, "an anonymous segment has no path");
+    if (status == HF_OK) status = create(NULL, NULL, options, &shm);
+    if (status == HF_OK) finish(shm, options, shm_out);
+    return status;
+}
+
+hf_status hf_shm_open_file(int file, const hf_shm_options *options, hf_shm **shm_out) {
+    hf_shm_options standard;
+    hf_shm *shm = NULL;
+    hf_status status = start(&options, &standard, shm_out);
+    if (status != HF_OK) return status;
+    /* A description of our own: sharing the caller's would share its locks. */
+    int own = hfi_os_shm_reopen(file);
+    if (own < 0) return say_errno("opening", "what the descriptor refers to (/proc/self/fd)");
+    status = enter(own, NULL, NULL, options, &shm);
+    if (status == (hf_status)HFI_SHM_AGAIN)
+        status = hfi_shm_say(HF_E_NOT_FOUND, "the last participant has removed this segment");
+    if (status == HF_OK) finish(shm, options, shm_out);
+    return status;
+}
+
+int hf_shm_file(const hf_shm *shm) {
+    return shm == NULL ? -1 : shm->view;
+}
+
+size_t hf_shm_opened(const hf_shm *shm) {
+    return shm == NULL ? 0 : hfi_peek(shm->opened);
+}
+
+hf_status hf_shm_close(hf_shm *shm) {
+    if (shm == NULL) return HF_OK;
+    if (hf_shm_opened(shm) != 0)
+        return hfi_shm_say(HF_E_BUSY,
+                           "segment \"%s\": %zu structures are open on it; close them first",
+                           shm->name, hf_shm_opened(shm));
+    hfi_owners_remove(&shm->entry);
+    if (shm->file >= 0) hfi_shm_leave(shm);
+    discard(shm);
+    return HF_OK;
+}
