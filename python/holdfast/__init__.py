@@ -7,11 +7,10 @@ heaps themselves. Importing it changes nothing. Everything works with and withou
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+import sys
+from types import ModuleType
 
-from holdfast import _core, mr
-from holdfast.arena import Arena, ArenaFigures, ArenaScope
+from holdfast import _core
 from holdfast.errors import (
     BusyError,
     CancelledError,
@@ -27,20 +26,27 @@ from holdfast.errors import (
     UseAfterFreeError,
     WaitTimeoutError,
 )
-from holdfast.fiber import Fiber, suspend
-from holdfast.health import Health, judge
-from holdfast.heap import Buffer, Heap, default_heap
-from holdfast.limits import limit
-from holdfast.options import Option, active_options, all_options
-from holdfast.owners import Owner, owners
-from holdfast.paths import library, prefix
-from holdfast.pool import Pool, PoolFigures, PoolHandle
-from holdfast.report import Report, Watch, on_corruption, policy, recent_reports, report_count
-from holdfast.rss import Breakdown, rss
-from holdfast.safe_point import settle
-from holdfast.scope import Scope, scope
-from holdfast.stack import Stack, StackPool, run_on_stack
-from holdfast.stats import Block, ClassStats, Stats, process
+
+TYPE_CHECKING = False  # what type checkers take for True; `typing` alone takes 8 ms to import
+if TYPE_CHECKING:
+    from typing import Any
+
+    from holdfast import mr
+    from holdfast import numpy as numpy
+    from holdfast.arena import Arena, ArenaFigures, ArenaScope
+    from holdfast.fiber import Fiber, suspend
+    from holdfast.health import Health
+    from holdfast.heap import Buffer, Heap, default_heap
+    from holdfast.limits import limit
+    from holdfast.options import Option, active_options, all_options
+    from holdfast.owners import Owner, owners
+    from holdfast.paths import library, prefix
+    from holdfast.pool import Pool, PoolFigures, PoolHandle
+    from holdfast.report import Report, Watch, on_corruption, policy, recent_reports, report_count
+    from holdfast.rss import Breakdown, rss
+    from holdfast.scope import Scope, scope
+    from holdfast.stack import Stack, StackPool, run_on_stack
+    from holdfast.stats import Block, ClassStats, Stats, process
 
 __all__ = [
     "Arena",
@@ -101,18 +107,53 @@ __all__ = [
     "suspend",
 ]
 
-if TYPE_CHECKING:
-    from holdfast import numpy as numpy
+# Module --> public names that are its own. A module is loaded when it or one of these is asked for.
+_HOMES = {
+    "arena": ("Arena", "ArenaFigures", "ArenaScope"),
+    "fiber": ("Fiber", "suspend"),
+    "health": ("Health",),
+    "heap": ("Buffer", "Heap", "default_heap"),
+    "limits": ("limit",),
+    "mr": (),
+    "numpy": (),
+    "options": ("Option", "active_options", "all_options"),
+    "owners": ("Owner", "owners"),
+    "paths": ("library", "prefix"),
+    "pool": ("Pool", "PoolFigures", "PoolHandle"),
+    "report": ("Report", "Watch", "on_corruption", "policy", "recent_reports", "report_count"),
+    "rss": ("Breakdown", "rss"),
+    "scope": ("Scope", "scope"),
+    "stack": ("Stack", "StackPool", "run_on_stack"),
+    "stats": ("Block", "ClassStats", "Stats", "process"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when it is asked for: importing holdfast does not import NumPy.
-    if name == "numpy":
-        return importlib.import_module("holdfast.numpy")
-    raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+    home = _HOME_OF.get(name, name)
+    if home not in _HOMES:
+        raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+    module: Any = __import__(f"holdfast.{home}", fromlist=["*"])
+    value = globals()[name] = getattr(module, name) if name in _HOME_OF else module
+    return value
 
 
-# The modules of these names are loaded by now: from here on they are the functions.
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, *_HOME_OF})
+
+
+class _Package(ModuleType):
+    """The package, some of whose functions have the name of the module they are at home in."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # Whoever imports such a module has the import system put it in the function's place.
+        if name in ("health", "owners", "rss", "scope", "stats") and isinstance(value, ModuleType):
+            return
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
 __version__: str = _core.version()
 
 
@@ -124,11 +165,15 @@ def stats() -> Stats:
     Stats
         Of everything `malloc` serves under ``holdfast run``; of the heap's own blocks otherwise.
     """
+    from holdfast.heap import default_heap
+
     return default_heap().stats()
 
 
 def health() -> Health:
     """Tell how the process-wide heap is: pools by state, and a verdict with its reasons."""
+    from holdfast.health import judge
+
     return judge(stats())
 
 
@@ -145,6 +190,8 @@ def check() -> int:
     CorruptionError
         Damage was found and the policy is ``raise``.
     """
+    from holdfast.heap import default_heap
+
     return default_heap().check()
 
 
@@ -159,6 +206,8 @@ def reclaim() -> int:
     int
         Bytes given back.
     """
+    from holdfast.safe_point import settle
+
     given = _core.reclaim()
     settle()
     return given
@@ -169,5 +218,7 @@ def is_active() -> bool:
     return _core.is_active()
 
 
-if active_options()["on_corruption"] == "raise":
+if _core.Options.active().values()["on_corruption"] == "raise":
+    from holdfast.report import policy
+
     policy("raise")

@@ -16,12 +16,12 @@ Talks to    holdfast._core (tables).   Called by the bindings (`from_status`) an
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from holdfast import _core
 
+TYPE_CHECKING = False  # as in __init__.py
 if TYPE_CHECKING:
+    from typing import Any
+
     from holdfast.report import Report
 
 __all__ = [
@@ -130,6 +130,8 @@ def _class(name: str) -> type[HoldfastError]:
     """Find a class by its name in the tables."""
     found: Any = globals().get(name)
     if found is None:  # only who shares memory pays for the import of `queue`
+        from importlib import import_module
+
         found = getattr(import_module("holdfast.shm.errors"), name)
     made: type[HoldfastError] = found
     return made
