@@ -3,6 +3,8 @@
  *   small:   64 blocks at a time under the pool's lock      middle:  64 blocks of a pool likewise
  *   large:   from the list of live blocks, each looked at under the lock
  *
+ * The check runs at the end of every program: of small blocks it passes over those that are whole at
+ * a glance, which is nearly all, and over those that were never handed out.
  * Invariants  owns nothing, changes nothing (Squirrel's viewer).
  * Threads     each element was true when it was looked at; memory is read under the lock that keeps it
  *             there. A block in transit between its owner's instructions looks damaged: the check
@@ -34,17 +36,22 @@ struct found {
 };
 typedef int (*found_visitor)(hf_heap *heap, const struct found *found, void *context);
 
-/* A live block's pattern and its note say the same. */
-static void judge_live(struct found *found, const char *payload, uint64_t note) {
+static bool note_fits(size_t extent, uint64_t note) {
     size_t kept = HFI_TRAILER + ((note & HFI_NOTE_SITE) ? HFI_SITE_WORD : 0);
-    if ((note & HFI_SLACK_MAX) + kept > found->extent) {
-        found->suspect = true;
-        return;
-    }
+    return (note & HFI_SLACK_MAX) + kept <= extent;
+}
+
+/* A live block's pattern and its note say the same. */
+static bool live_is_whole(const char *payload, size_t extent, uint64_t note) {
+    return note_fits(extent, note) &&
+           hfi_block_peek_pattern(hfi_block_limit(payload, extent, note), note & HFI_SLACK_MAX);
+}
+
+static void judge_live(struct found *found, const char *payload, uint64_t note) {
+    found->suspect = !live_is_whole(payload, found->extent, note);
+    if (!note_fits(found->extent, note)) return;
     found->block.size = hfi_block_size(found->extent, note);
     found->block.domain = (int)(note >> HFI_DOMAIN_SHIFT) & 3;
-    found->suspect = !hfi_block_peek_pattern(hfi_block_limit(payload, found->extent, note),
-                                             note & HFI_SLACK_MAX);
 }
 
 /* Under the pool's lock: the slab stays where it is, its memory can be read. */
@@ -79,7 +86,20 @@ static void classify_small(const struct hfi_slab *slab, uint32_t index, struct f
         out->block.state = HF_BLOCK_QUARANTINED;
 }
 
-enum { BATCH = 64 };
+/* Surely not suspect. Under the pool's lock; the block was handed out once. */
+static inline bool small_is_whole(const struct hfi_slab *slab, uint32_t index) {
+    const char *block = hfi_slab_block(slab, index);
+    size_t extent = slab->block_size;
+    uint64_t note = hfi_block_peek_note(block, extent);
+    if (note <= HFI_NOTE_MAX)
+        return !hfi_slab_has(slab, index) && live_is_whole(block, extent, note);
+    return hfi_block_peek_note_freed(block, extent) <= HFI_NOTE_MAX &&
+           (slab->pool->heap->fill ? hfi_block_filled_whole(block, extent)
+                                   : hfi_peek64(block) == hfi_block_pattern);
+}
+
+enum { BATCH = 64, GLANCES = 512 };
+enum scope { ALL, SUSPECTS };
 
 /* Where a walk of a pool stands. No slab left the pool while `gone` is unchanged: then `slab` is
  * still there. */
@@ -89,8 +109,9 @@ struct slab_cursor {
     uint32_t index;
 };
 
-/* The next blocks of a pool, newest slab first; 0 at the end. */
-static size_t slab_batch(struct hfi_pool *pool, struct slab_cursor *at, struct found *batch) {
+/* The next blocks of a pool, newest slab first; false if there are no more behind them. */
+static bool slab_batch(struct hfi_pool *pool, struct slab_cursor *at, enum scope scope,
+                       struct found *batch, size_t *count_out) {
     size_t count = 0;
     hfi_lock_acquire(&pool->lock);
     if (at->slab == NULL || pool->slabs_gone != at->gone) {
@@ -101,27 +122,39 @@ static size_t slab_batch(struct hfi_pool *pool, struct slab_cursor *at, struct f
         at->slab = slab;
         at->gone = pool->slabs_gone;
     }
-    while (at->slab != NULL && count < BATCH) {
-        at->number = at->slab->number;
-        if (at->index == at->slab->count) {
-            at->slab = at->slab->all_next;
+    for (unsigned look = 0; at->slab != NULL && count < BATCH && look < GLANCES; look++) {
+        const struct hfi_slab *slab = at->slab;
+        uint32_t end = scope == ALL                          ? slab->count
+                       : slab->state == HFI_SLAB_QUARANTINED ? 0
+                                                             : slab->fresh;
+        at->number = slab->number;
+        if (at->index >= end) {
+            at->slab = slab->all_next;
             at->number--; /* at the end: no slab is older */
             at->index = 0;
             continue;
         }
-        classify_small(at->slab, at->index++, &batch[count++]);
+        uint32_t index = at->index++;
+        if (scope == ALL || !small_is_whole(slab, index))
+            classify_small(slab, index, &batch[count++]);
     }
+    bool more = at->slab != NULL;
     hfi_lock_release(&pool->lock);
-    return count;
+    *count_out = count;
+    return more;
 }
 
-static void walk_pool(struct hfi_pool *pool, found_visitor visit, void *context, int *stop) {
+static void walk_pool(struct hfi_pool *pool, enum scope scope, found_visitor visit, void *context,
+                      int *stop) {
     struct found batch[BATCH];
     struct slab_cursor at = {.number = UINT64_MAX};
-    size_t count;
-    while (*stop == 0 && (count = slab_batch(pool, &at, batch)) != 0)
+    bool more = true;
+    while (more && *stop == 0) {
+        size_t count;
+        more = slab_batch(pool, &at, scope, batch, &count);
         for (size_t i = 0; i < count && *stop == 0; i++)
             *stop = visit(pool->heap, &batch[i], context);
+    }
 }
 
 /* Under the pool's lock. False at the end of the pool. */
@@ -201,10 +234,11 @@ static void walk_large(hf_heap *heap, found_visitor visit, void *context, int *s
     }
 }
 
-static void walk(hf_heap *heap, found_visitor visit, void *context) {
+/* All blocks, or at least those that are suspect. */
+static void walk(hf_heap *heap, enum scope scope, found_visitor visit, void *context) {
     int stop = 0;
     for (unsigned i = 0; i < heap->node_count * HFI_CLASS_COUNT && stop == 0; i++)
-        if (i % HFI_CLASS_COUNT != 0) walk_pool(&heap->pools[i], visit, context, &stop);
+        if (i % HFI_CLASS_COUNT != 0) walk_pool(&heap->pools[i], scope, visit, context, &stop);
     struct hfi_middle_pool *pool;
     for (unsigned i = 0; stop == 0 && (pool = hfi_middle_pool_at(heap, i)) != NULL; i++)
         walk_middle(heap, pool, visit, context, &stop);
@@ -227,7 +261,7 @@ static int view_one(hf_heap *heap, const struct found *found, void *context) {
 hf_status hf_heap_view(hf_heap *heap, hf_visitor visitor, void *context) {
     if (heap == NULL || visitor == NULL) return HF_E_INVALID;
     struct view_call call = {visitor, context};
-    walk(heap, view_one, &call);
+    walk(heap, ALL, view_one, &call);
     return HF_OK;
 }
 
@@ -257,13 +291,13 @@ static bool still_suspect(hf_heap *heap, const struct found *found) {
     return now.suspect && !now.quarantined && now.block.address == found->block.address;
 }
 
-enum { SUSPECTS = 64 };
+enum { SUSPECTS_MOST = 64 };
 
 struct check_call {
     size_t count;
     uint32_t excused; /* blocks that threads lost in a fork may have left half way */
     uint32_t suspects;
-    struct found suspect[SUSPECTS];
+    struct found suspect[SUSPECTS_MOST];
 };
 
 /* Nobody else can have a block on its way. */
@@ -312,9 +346,9 @@ static void settle(hf_heap *heap, struct check_call *call) {
 static int check_one(hf_heap *heap, const struct found *found, void *context) {
     struct check_call *call = context;
     /* What is out of service was reported when it went. */
-    if (!heap->trailer || !found->suspect || found->quarantined) return 0;
+    if (!found->suspect || found->quarantined) return 0;
     call->suspect[call->suspects++] = *found;
-    if (call->suspects == SUSPECTS) settle(heap, call);
+    if (call->suspects == SUSPECTS_MOST) settle(heap, call);
     return 0;
 }
 
@@ -361,8 +395,10 @@ hf_status hf_heap_check(hf_heap *heap, size_t *found_out) {
     call.count = check_metadata(heap);
     call.excused = hfi_threads_lost;
     call.suspects = 0;
-    walk(heap, check_one, &call);
-    settle(heap, &call);
+    if (heap->trailer) {
+        walk(heap, SUSPECTS, check_one, &call);
+        settle(heap, &call);
+    }
     hfi_found_by = before;
     if (found_out != NULL) *found_out = call.count;
     return call.count == 0 ? HF_OK : HF_E_CORRUPT;
@@ -391,5 +427,5 @@ static int sum_one(hf_heap *heap, const struct found *found, void *context) {
 
 void hfi_walk_sum(hf_heap *heap, struct hfi_live_sum *out) {
     *out = (struct hfi_live_sum){0};
-    walk(heap, sum_one, out);
+    walk(heap, ALL, sum_one, out);
 }
