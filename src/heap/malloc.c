@@ -108,7 +108,7 @@ static void *take(hf_heap *heap, struct hfi_tcache *tc, const struct block_want 
         return small_take(heap, tc, class_index);
     }
     if (want->total <= HFI_MIDDLE_MAX && want->alignment <= HFI_SLICE && !want->guarded) {
-        block = hfi_middle_alloc(heap, tc, want->total, want->alignment, extent_out);
+        block = hfi_middle_alloc(heap, tc, want->total, want->alignment, extent_out, zero_out);
         if (block != NULL && tc != NULL) hfi_own_add(tc->middle_allocs, 1);
         if (block != NULL && tc == NULL)
             atomic_fetch_add_explicit(&heap->gone_middle_allocs, 1, memory_order_relaxed);

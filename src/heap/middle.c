@@ -101,6 +101,7 @@ static bool pool_wake(struct hfi_middle_pool *pool, size_t slices, unsigned home
     pool->slices = slices;
     pool->live = 0;
     pool->kept_count = pool->kept_units = 0;
+    pool->fresh = zero ? 0 : units;
     hfi_unit_put(pool->purged, 0, zero);
     hfi_pagemap_set(base, slices, &pool->owner, 0);
     return true;
@@ -170,8 +171,13 @@ struct want {
     bool shifted;
 };
 
+/* The units up to `end` are in use from now on. */
+static void fresh_end(struct hfi_middle_pool *pool, uint32_t end) HF_REQUIRES(pool->lock) {
+    if (pool->fresh < end) pool->fresh = end;
+}
+
 static void *pool_take(struct hfi_middle_pool *pool, const struct want *want, size_t *extent_out,
-                       bool *written_out) HF_REQUIRES(pool->lock) {
+                       bool *zero_out, bool *written_out) HF_REQUIRES(pool->lock) {
     if (pool->base == NULL || pool->quarantined) return NULL;
     uint32_t start = hfi_fit_take(&pool->fit, want->units, want->align, want->offset);
     hfi_middle_room_note(pool);
@@ -184,11 +190,13 @@ static void *pool_take(struct hfi_middle_pool *pool, const struct want *want, si
         return NULL;
     }
     hfi_unit_put(pool->shifted, start, want->shifted);
+    *zero_out = start >= pool->fresh;
     if (hfi_fit_is_free(&pool->fit, after)) {
         hfi_unit_put(pool->aged, after, false);
-        hfi_unit_put(pool->purged, after, false);
+        hfi_unit_put(pool->purged, after, *zero_out);
     }
     pool->live++;
+    fresh_end(pool, after);
     char *payload = hfi_middle_payload(pool, start);
     *extent_out = hfi_middle_extent(pool, start);
     hfi_middle_header_write(payload);
@@ -213,7 +221,7 @@ static bool drop_kept(hf_heap *heap) {
 }
 
 void *hfi_middle_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t alignment,
-                       size_t *extent_out) {
+                       size_t *extent_out, bool *zero_out) {
     struct hfi_middle *middle = heap->middle;
     struct want want = {.align = 1, .shifted = alignment > 16};
     size_t lead = want.shifted ? HFI_MIDDLE_UNIT : HFI_MIDDLE_HEADER;
@@ -239,7 +247,7 @@ void *hfi_middle_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t
                 continue;
             }
             bool written = false;
-            void *payload = pool_take(pool, &want, extent_out, &written);
+            void *payload = pool_take(pool, &want, extent_out, zero_out, &written);
             bool damaged = pool->fit.damaged && !pool->quarantined;
             hfi_lock_release(&pool->lock);
             if (payload != NULL) return payload;
@@ -249,7 +257,7 @@ void *hfi_middle_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t
         if (busy != NULL) {
             hfi_lock_acquire(&busy->lock);
             bool written = false;
-            void *payload = pool_take(busy, &want, extent_out, &written);
+            void *payload = pool_take(busy, &want, extent_out, zero_out, &written);
             hfi_lock_release(&busy->lock);
             if (payload != NULL) return payload;
             if (written) (void)hfi_report_middle_written(busy, "malloc");
@@ -321,6 +329,7 @@ size_t hfi_middle_resize(struct hfi_middle_pool *pool, void *payload, size_t siz
             hfi_unit_put(pool->aged, after, false);
             hfi_unit_put(pool->purged, after, false);
         }
+        fresh_end(pool, after);
         extent = hfi_middle_extent(pool, start);
         hfi_middle_room_note(pool);
     }

@@ -33,6 +33,7 @@ struct hfi_middle_pool {
     uint64_t number;
     struct hfi_fit fit; /* guarded by: lock                                  */
     uint32_t room;      /* fit.largest, to be looked at without the lock     */
+    uint32_t fresh;     /* units from here on were never used and read as zero; guarded by: lock */
     size_t meta_size;
     uint64_t *aged;    /* free blocks seen by the last tick, by start unit  */
     uint64_t *purged;  /* free blocks without memory                        */
@@ -46,9 +47,10 @@ struct hfi_middle_pool {
 struct hfi_middle *hfi_middle_make(hf_heap *heap);
 void hfi_middle_destroy(hf_heap *heap);
 
-/* Payload of at least `size` bytes, overhead added inside; *extent_out: payload to trailer's end. */
+/* Payload of at least `size` bytes, overhead added inside; *extent_out: payload to trailer's end;
+ * *zero_out: it reads as zero. */
 void *hfi_middle_alloc(hf_heap *heap, struct hfi_tcache *tc, size_t size, size_t alignment,
-                       size_t *extent_out);
+                       size_t *extent_out, bool *zero_out);
 /* `payload` was verified by hfi_middle_find. */
 void hfi_middle_free(struct hfi_middle_pool *pool, void *payload);
 

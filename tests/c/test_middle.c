@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <heap/heap_state.h>
 #include <heap/middle.h>
+#include <sys/mman.h>
 
 #include "account.h"
 #include "content.h"
@@ -61,6 +62,46 @@ static void test_every_size_is_found_by_start_only(void) {
         CHECK(hfi_fit_check(&pool->fit));
     }
     CHECK_EQ(account_stats(heap).middle_allocs, account_stats(heap).frees);
+    CHECK_EQ(hf_heap_destroy(heap), HF_OK);
+}
+
+/* Pages of the block that have memory behind them. */
+static size_t pages_touched(const char *block, size_t size) {
+    unsigned char here[HFI_MIDDLE_MAX / HFI_PAGE + 2];
+    uintptr_t from = (uintptr_t)block & ~(uintptr_t)(HFI_PAGE - 1);
+    size_t length = (uintptr_t)block + size - from, count = 0;
+    CHECK_EQ(mincore((void *)from, length, here), 0);
+    for (size_t i = 0; i * HFI_PAGE < length; i++)
+        count += here[i] & 1u;
+    return count;
+}
+
+static bool is_zero(const char *block, size_t size) {
+    return block[0] == 0 && memcmp(block, block + 1, size - 1) == 0;
+}
+
+static void test_calloc_of_memory_that_was_never_used_touches_its_ends_only(void) {
+    enum { SIZE = 400000 };
+    hf_heap *heap = make(HF_FIT_FIRST);
+    char *first = hf_heap_calloc(heap, 1, SIZE), *second = hf_heap_calloc(heap, 1, SIZE);
+    CHECK_LE(pages_touched(second, SIZE), 3);
+    CHECK(is_zero(first, SIZE));
+    memset(first, 'x', SIZE);
+    hf_heap_free(heap, first);
+    char *again = hf_heap_calloc(heap, 1, SIZE);
+    CHECK_PTR(again, first);
+    CHECK(is_zero(again, SIZE));
+    /* What a block grew into and left again was used. */
+    char *grown = hf_heap_realloc(heap, second, SIZE + 200000);
+    CHECK_PTR(grown, second);
+    memset(grown, 'x', SIZE + 200000);
+    CHECK_PTR(hf_heap_realloc(heap, grown, SIZE), second);
+    char *behind = hf_heap_calloc(heap, 1, 150000);
+    CHECK(behind > second && behind < second + SIZE + 200000);
+    CHECK(is_zero(behind, 150000));
+    hf_heap_free(heap, behind);
+    hf_heap_free(heap, again);
+    hf_heap_free(heap, second);
     CHECK_EQ(hf_heap_destroy(heap), HF_OK);
 }
 
@@ -258,6 +299,8 @@ int main(int argc, char **argv) {
         execv("/proc/self/exe", argv);
         CHECK_SAY(false, "exec: %s", strerror(errno));
     }
+    /* First: memory that another heap gave back is not new. */
+    CHECK_RUN(test_calloc_of_memory_that_was_never_used_touches_its_ends_only);
     CHECK_RUN(test_every_size_is_found_by_start_only);
     CHECK_RUN(test_freed_neighbours_join_and_serve_a_bigger_block);
     CHECK_RUN(test_default_heap_keeps_freed_blocks_for_their_size);
