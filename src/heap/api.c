@@ -50,7 +50,7 @@ void *hf_heap_malloc(hf_heap *heap, size_t size) {
 
 void *hf_heap_calloc(hf_heap *heap, size_t count, size_t size) {
     size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes)) return hfi_heap_failed(heap, NULL);
+    if (__builtin_mul_overflow(count, size, &bytes)) return hfi_heap_failed(heap);
     return hfi_alloc(heap, bytes, 16, HF_DOMAIN_LIBC, true);
 }
 
@@ -75,8 +75,7 @@ void *hf_domain_malloc(int domain, size_t size) {
 
 void *hf_domain_calloc(int domain, size_t count, size_t size) {
     size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes))
-        return hfi_heap_failed(&hfi_default_heap, NULL);
+    if (__builtin_mul_overflow(count, size, &bytes)) return hfi_heap_failed(&hfi_default_heap);
     return hfi_alloc(&hfi_default_heap, bytes, 16, domain & 3, true);
 }
 

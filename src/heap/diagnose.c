@@ -321,8 +321,7 @@ static void diagnose_large(struct hfi_large *large, const char *address, const c
         report_damaged(heap, large->payload, large->extent, &large->owner, found_by);
 }
 
-void hfi_diagnose(hf_heap *heap, const void *address, int domain, const char *found_by) {
-    (void)domain;
+void hfi_diagnose(hf_heap *heap, const void *address, const char *found_by) {
     struct hfi_owner *owner = hfi_pagemap_owner(address);
     if (heap == NULL) heap = &hfi_default_heap;
     if (owner == NULL)

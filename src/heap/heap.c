@@ -344,8 +344,7 @@ void hfi_heap_grown(hf_heap *heap) {
     if (callback != NULL) callback(heap, held, heap->soft_context);
 }
 
-void *hfi_heap_failed(hf_heap *heap, struct hfi_tcache *tc) {
-    (void)tc;
+void *hfi_heap_failed(hf_heap *heap) {
     atomic_fetch_add_explicit(&heap->failures, 1, memory_order_relaxed);
     errno = ENOMEM;
     return NULL;

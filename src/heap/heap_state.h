@@ -39,22 +39,22 @@ static inline void hfi_heap_check_growth(hf_heap *heap) {
 }
 
 /* An allocation failed: counts, sets errno, returns NULL. */
-void *hfi_heap_failed(hf_heap *heap, struct hfi_tcache *tc);
+void *hfi_heap_failed(hf_heap *heap);
 
 /* What found_by says while a walk is under way ("check", "exit"); NULL otherwise. */
 extern __thread const char *hfi_found_by __attribute__((tls_model("initial-exec")));
 
 /* diagnose.c: something is wrong with `address`, which was given to `found_by`. Finds out what,
- * reports once, quarantines what is damaged. `domain` is that of the caller. */
-void hfi_diagnose(hf_heap *heap, const void *address, int domain, const char *found_by);
+ * reports once, quarantines what is damaged. */
+void hfi_diagnose(hf_heap *heap, const void *address, const char *found_by);
 void hfi_report_domain(hf_heap *heap, const void *block, int domain, int freed_as,
                        const char *found_by);
 void hfi_report_double_free(hf_heap *heap, const void *block, size_t extent, const char *found_by);
 void hfi_report_size(hf_heap *heap, const void *block, size_t given, const char *found_by);
 void hfi_report_foreign(hf_heap *heap, const void *block, const char *found_by);
-/* The bookkeeping of a slab or pool does not agree with itself. */
 /* True if the trailer looks as in the middle of hfi_block_seal. */
 bool hfi_is_being_sealed(const char *block, size_t extent);
+/* The bookkeeping of a slab or pool does not agree with itself. */
 void hfi_report_metadata(hf_heap *heap, struct hfi_owner *owner, const void *address,
                          const char *found_by);
 /* A freed small block does not hold what it held when it was freed. */

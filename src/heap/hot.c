@@ -160,7 +160,7 @@ static HFI_HOT void domain_free_checked(int domain, void *block) {
 static void *calloc_small(size_t count, size_t size) {
     size_t bytes;
     if (hfi_unlikely(__builtin_mul_overflow(count, size, &bytes)))
-        return hfi_heap_failed(&hfi_default_heap, NULL);
+        return hfi_heap_failed(&hfi_default_heap);
     if (bytes > HFI_LINEAR_MAX * 8)
         return hfi_alloc(&hfi_default_heap, bytes, 16, HF_DOMAIN_LIBC, true);
     void *block = hfi_dispatch.malloc(bytes);
@@ -232,7 +232,7 @@ static void free_sized_general(void *block, size_t size) {
 /* --- start ---------------------------------------------------------------------------------- */
 
 static void *first_malloc(size_t size) {
-    if (!hfi_start()) return hfi_heap_failed(&hfi_default_heap, NULL);
+    if (!hfi_start()) return hfi_heap_failed(&hfi_default_heap);
     return hfi_dispatch.malloc(size);
 }
 
@@ -241,23 +241,21 @@ static void first_free(void *block) {
 }
 
 static void *first_calloc(size_t count, size_t size) {
-    return hfi_start() ? hfi_dispatch.calloc(count, size)
-                       : hfi_heap_failed(&hfi_default_heap, NULL);
+    return hfi_start() ? hfi_dispatch.calloc(count, size) : hfi_heap_failed(&hfi_default_heap);
 }
 
 static void *first_realloc(void *block, size_t size) {
-    return hfi_start() ? hfi_dispatch.realloc(block, size)
-                       : hfi_heap_failed(&hfi_default_heap, NULL);
+    return hfi_start() ? hfi_dispatch.realloc(block, size) : hfi_heap_failed(&hfi_default_heap);
 }
 
 static void *first_aligned(size_t alignment, size_t size) {
     return hfi_start() ? hfi_dispatch.aligned_alloc(alignment, size)
-                       : hfi_heap_failed(&hfi_default_heap, NULL);
+                       : hfi_heap_failed(&hfi_default_heap);
 }
 
 static void *first_domain_malloc(int domain, size_t size) {
     return hfi_start() ? hfi_dispatch.domain_malloc(domain, size)
-                       : hfi_heap_failed(&hfi_default_heap, NULL);
+                       : hfi_heap_failed(&hfi_default_heap);
 }
 
 static void first_domain_free(int domain, void *block) {

@@ -147,7 +147,7 @@ void *hfi_alloc(hf_heap *heap, size_t size, size_t alignment, int domain, bool z
     uint64_t limit_block = heap->options.limit_block;
     if (size > PTRDIFF_MAX - HFI_PAGE || alignment > (size_t)1 << 40 ||
         (limit_block != 0 && size > limit_block))
-        return hfi_heap_failed(heap, tc);
+        return hfi_heap_failed(heap);
     struct block_want want = {.size = size, .alignment = alignment, .total = size};
     bool site = heap->all_sites || sample_due(heap, tc);
     uint32_t number = site ? hfi_site_here() : 0;
@@ -159,9 +159,9 @@ void *hfi_alloc(hf_heap *heap, size_t size, size_t alignment, int domain, bool z
     bool reads_zero;
     char *block = take(heap, tc, &want, &extent, &reads_zero);
     if (hfi_unlikely(block == NULL)) {
-        hfi_reclaim_for_failure(heap);
+        hfi_reclaim_for_failure();
         block = take(heap, tc, &want, &extent, &reads_zero);
-        if (block == NULL) return hfi_heap_failed(heap, tc);
+        if (block == NULL) return hfi_heap_failed(heap);
     }
     if (heap->trailer) {
         size_t kept = HFI_TRAILER + (site ? HFI_SITE_WORD : 0);
@@ -293,11 +293,7 @@ static bool middle_keep(hf_heap *only, char *block, int domain, size_t expected_
     int saved = errno;
     bool kept = hfi_middle_keep(pool, block, domain, expected_size);
     struct hfi_tcache *tc = kept ? cache_of(heap) : NULL;
-    if (tc != NULL) {
-        tc->kept_in = pool;
-        hfi_own_add(tc->middle_frees, 1);
-    } else if (kept)
-        atomic_fetch_add_explicit(&heap->gone_middle_frees, 1, memory_order_relaxed);
+    if (tc != NULL) tc->kept_in = pool;
     errno = saved;
     return kept;
 }
@@ -308,11 +304,11 @@ void hfi_free(hf_heap *only, void *pointer, int domain, size_t expected_size) {
     if (block == NULL || middle_keep(only, block, domain, expected_size)) return;
     int saved = errno;
     if (hfi_unlikely(!hfi_resolve(block, &live))) {
-        hfi_diagnose(only, block, domain, "free");
+        hfi_diagnose(only, block, "free");
     } else if (hfi_unlikely(only != NULL && live.heap != only)) {
         hfi_report_foreign(only, block, "free");
     } else if (hfi_unlikely(!behind_whole(block, &live))) {
-        hfi_diagnose(only, block, domain, "free");
+        hfi_diagnose(only, block, "free");
     } else {
         hf_heap *heap = live.heap;
         if (heap->trailer && note_domain(live.note) != domain)
@@ -323,22 +319,12 @@ void hfi_free(hf_heap *only, void *pointer, int domain, size_t expected_size) {
         if ((heap->fill || heap->all_sites) && live.owner->kind == HFI_OWNER_SLAB)
             (void)hfi_verify_before(heap, block, live.extent, "free");
         mark_freed(heap, block, &live);
-        struct hfi_tcache *tc = live.owner->kind != HFI_OWNER_SLAB ? cache_of(heap) : NULL;
-        if (live.owner->kind == HFI_OWNER_SLAB) {
+        if (live.owner->kind == HFI_OWNER_SLAB)
             small_give(heap, block, &live);
-        } else if (live.owner->kind == HFI_OWNER_MIDDLE) {
-            if (tc != NULL)
-                hfi_own_add(tc->middle_frees, 1);
-            else
-                atomic_fetch_add_explicit(&heap->gone_middle_frees, 1, memory_order_relaxed);
+        else if (live.owner->kind == HFI_OWNER_MIDDLE)
             hfi_middle_free((struct hfi_middle_pool *)live.owner, block);
-        } else {
-            if (tc != NULL)
-                hfi_own_add(tc->large_frees, 1);
-            else
-                atomic_fetch_add_explicit(&heap->gone_large_frees, 1, memory_order_relaxed);
+        else
             hfi_large_free((struct hfi_large *)live.owner);
-        }
     }
     errno = saved;
 }
@@ -408,12 +394,12 @@ void *hfi_realloc(hf_heap *heap, void *pointer, size_t size, int domain) {
             size_t most = live.extent - HFI_TRAILER;
             memcpy(copy, block, most < size ? most : size);
         }
-        hfi_diagnose(heap, block, domain, "realloc");
-        return copy != NULL ? copy : hfi_heap_failed(heap, NULL);
+        hfi_diagnose(heap, block, "realloc");
+        return copy != NULL ? copy : hfi_heap_failed(heap);
     }
     if (!heap->is_default && live.heap != heap) {
         hfi_report_foreign(heap, block, "realloc");
-        return hfi_heap_failed(heap, NULL);
+        return hfi_heap_failed(heap);
     }
     struct hfi_tcache *tc = cache_of(live.heap);
     if (live.heap->trailer && note_domain(live.note) != domain)
@@ -421,7 +407,7 @@ void *hfi_realloc(hf_heap *heap, void *pointer, size_t size, int domain) {
     bool whole = behind_whole(block, &live);
     uint64_t limit_block = live.heap->options.limit_block;
     if (size > PTRDIFF_MAX - HFI_PAGE || (limit_block != 0 && size > limit_block))
-        return hfi_heap_failed(live.heap, tc);
+        return hfi_heap_failed(live.heap);
     if (whole) {
         char *same = resize(block, size, &live);
         if (same != NULL) {
@@ -437,6 +423,6 @@ void *hfi_realloc(hf_heap *heap, void *pointer, size_t size, int domain) {
     if (whole)
         hfi_free(NULL, block, note_domain(live.note), SIZE_MAX);
     else
-        hfi_diagnose(heap, block, domain, "realloc"); /* the damaged one stays out of service */
+        hfi_diagnose(heap, block, "realloc"); /* the damaged one stays out of service */
     return copy;
 }

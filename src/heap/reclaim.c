@@ -145,13 +145,12 @@ void hfi_reclaim_growth(hf_heap *heap) {
     hfi_lock_release(&reclaim_lock);
 }
 
-void hfi_reclaim_for_failure(hf_heap *heap) {
+void hfi_reclaim_for_failure(void) {
     bool more = false;
     int saved = errno;
     struct hfi_thread *mine = hfi_thread_current;
     if (mine != NULL && !mine->exiting) hfi_thread_flush_all();
     (void)hfi_reclaim_pass(true, NULL, &more);
-    (void)heap;
     errno = saved;
 }
 

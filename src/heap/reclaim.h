@@ -20,7 +20,7 @@ void hfi_reclaim_wake_driver(void);
 /* The background thread exists. */
 bool hfi_reclaim_thread_runs(void);
 /* An allocation failed: a forced pass unless one is running. */
-void hfi_reclaim_for_failure(hf_heap *heap);
+void hfi_reclaim_for_failure(void);
 
 /* Keeps passes away while a heap is taken out of the list. */
 void hfi_reclaim_lock_heaps(void);

@@ -1,6 +1,6 @@
 /* sites.c - a hash table of stacks that only grows.
  * Invariants  a site's frames never change once its number is published.
- * Threads     buckets are read with acquire; sites_lock serialises adding.
+ * Threads     buckets are read with acquire; sites_lock serialises adding, the making of the table too.
  * Fails with  0 when full (a million sites) or memory is short.
  * Source      stack depots of the sanitizers (Serebryany et al. 2012). */
 #include "sites.h"
@@ -82,10 +82,10 @@ uint32_t hfi_site_here(void) {
     uint64_t hash = count;
     for (size_t i = 0; i < count; i++)
         hash = hfi_rng_mix(hash ^ frames[i]);
-    uint32_t number = buckets != NULL ? find(hash, frames, (uint32_t)count) : 0;
+    uint32_t number = hfi_peek(buckets) != NULL ? find(hash, frames, (uint32_t)count) : 0;
     if (number != 0) return number;
     hfi_lock_acquire(&sites_lock);
-    if (buckets == NULL) buckets = hfi_os_map(BUCKETS * sizeof *buckets);
+    if (buckets == NULL) hfi_poke(buckets, hfi_os_map(BUCKETS * sizeof *buckets));
     if (buckets != NULL) number = add(hash, frames, (uint32_t)count);
     hfi_lock_release(&sites_lock);
     return number;

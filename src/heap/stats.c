@@ -70,7 +70,7 @@ static void sum_classes(hf_heap *heap, struct class_sum *sums, hf_stats *stats) 
     }
 }
 
-static void sum_caches(hf_heap *heap, hf_stats *stats, uint64_t *frees) {
+static void sum_caches(hf_heap *heap, hf_stats *stats) {
     hfi_lock_acquire(&heap->caches_lock);
     for (struct hfi_tcache *tc = heap->caches; tc != NULL; tc = tc->next) {
         stats->threads++;
@@ -84,7 +84,6 @@ static void sum_caches(hf_heap *heap, hf_stats *stats, uint64_t *frees) {
         stats->large_cache_hits += hfi_own_load(tc->large_hits);
         stats->reallocs_in_place += hfi_own_load(tc->in_place);
         stats->reallocs_moved += hfi_own_load(tc->moved);
-        *frees += hfi_own_load(tc->middle_frees) + hfi_own_load(tc->large_frees);
     }
     hfi_lock_release(&heap->caches_lock);
     stats->middle_allocs += atomic_load(&heap->gone_middle_allocs);
@@ -92,7 +91,6 @@ static void sum_caches(hf_heap *heap, hf_stats *stats, uint64_t *frees) {
     stats->large_cache_hits += atomic_load(&heap->gone_large_hits);
     stats->reallocs_in_place += atomic_load(&heap->gone_in_place);
     stats->reallocs_moved += atomic_load(&heap->gone_moved);
-    *frees += atomic_load(&heap->gone_middle_frees) + atomic_load(&heap->gone_large_frees);
 }
 
 /* Bytes of live small blocks, exact in heaps with trailers. */
@@ -176,11 +174,10 @@ hf_status hf_heap_stats(hf_heap *heap, hf_stats *stats_out) {
     struct class_sum sums[CLASSES] = {{0}};
     struct hfi_live_sum live;
     hf_stats stats = {.struct_size = sizeof stats};
-    uint64_t frees = 0;
     if (heap == NULL || stats_out == NULL) return HF_E_INVALID;
     hfi_walk_sum(heap, &live);
     sum_classes(heap, sums, &stats);
-    sum_caches(heap, &stats, &frees);
+    sum_caches(heap, &stats);
     sum_small(heap, sums, &live, &stats);
     sum_tiers(heap, &live, &stats);
     stats.profile = heap->options.profile;
@@ -189,7 +186,6 @@ hf_status hf_heap_stats(hf_heap *heap, hf_stats *stats_out) {
     stats.small_allocs += atomic_load(&heap->direct_allocs);
     stats.allocs = stats.small_allocs + stats.middle_allocs + stats.large_allocs;
     stats.frees = stats.allocs > stats.blocks_in_use ? stats.allocs - stats.blocks_in_use : 0;
-    (void)frees;
     stats.cache_refills = stats.cache_misses;
     uint64_t peak = atomic_load(&heap->mapped_peak) + stats.bytes_meta;
     stats.bytes_mapped_peak = peak > stats.bytes_mapped ? peak : stats.bytes_mapped;

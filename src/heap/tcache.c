@@ -341,14 +341,10 @@ static void tcache_fold(struct hfi_tcache *tc) {
     hf_heap *heap = tc->heap;
 #define FOLD(field) atomic_fetch_add_explicit(&heap->gone_##field, tc->field, memory_order_relaxed)
     FOLD(middle_allocs);
-    FOLD(middle_frees);
     FOLD(large_allocs);
-    FOLD(large_frees);
     FOLD(large_hits);
     FOLD(moved);
     FOLD(in_place);
-    FOLD(guarded_allocs);
-    FOLD(guarded_frees);
 #undef FOLD
     for (unsigned c = 1; c < HFI_CLASS_COUNT; c++) {
         struct hfi_pool *pool = &tc->pools[c];

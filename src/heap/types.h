@@ -104,8 +104,7 @@ struct hfi_tcache {
     void *away[4]; /* where `top` points while withdrawn: away + 2   */
     struct hfi_tcache *next, *prev; /* guarded by: heap->caches_lock                  */
     /* own counters */
-    uint64_t middle_allocs, middle_frees, large_allocs, large_frees, large_hits;
-    uint64_t moved, in_place, failures, limit_hits, guarded_allocs, guarded_frees;
+    uint64_t middle_allocs, large_allocs, large_hits, moved, in_place;
 };
 
 struct hfi_thread {
@@ -173,8 +172,8 @@ struct hf_heap {
     hf_limit_callback soft_callback;
     void *soft_context;
     _Atomic uint64_t failures, limit_hits, reports;
-    _Atomic uint64_t gone_middle_allocs, gone_middle_frees, gone_large_allocs, gone_large_frees,
-        gone_large_hits, gone_moved, gone_in_place, gone_guarded_allocs, gone_guarded_frees;
+    _Atomic uint64_t gone_middle_allocs, gone_large_allocs, gone_large_hits, gone_moved,
+        gone_in_place;                            /* of threads that exited, or have no cache */
     _Atomic uint64_t direct_allocs, direct_frees; /* small blocks of threads without a cache */
     _Atomic uint64_t slow_frees;                  /* serial reclaim                          */
     _Atomic uint64_t reclaims, reclaim_ns;

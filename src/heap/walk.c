@@ -335,7 +335,7 @@ static void settle(hf_heap *heap, struct check_call *call) {
             continue;
         }
         if (found->block.state == HF_BLOCK_LIVE)
-            hfi_diagnose(heap, found->block.address, HF_DOMAIN_LIBC, "check");
+            hfi_diagnose(heap, found->block.address, "check");
         else
             hfi_report_written(heap, found->block.address, found->block.class_size, "check");
         call->count++;
