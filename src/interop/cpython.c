@@ -113,14 +113,14 @@ static void find_runtime(void) {
 
 static bool find_interpreter(void) {
     const char *(*version)(void) = (const char *(*)(void))symbol("Py_GetVersion");
+    if (version == NULL) return false; /* as in most programs: a search in vain is all they pay */
     hfi_python.set_arena_allocator =
         (void (*)(hfi_python_arena_allocator *))symbol("PyObject_SetArenaAllocator");
     hfi_python.set_allocator = (void (*)(int, hfi_python_allocator *))symbol("PyMem_SetAllocator");
     hfi_python.is_initialized = (int (*)(void))symbol("Py_IsInitialized");
-    if (version == NULL || hfi_python.set_arena_allocator == NULL ||
-        hfi_python.set_allocator == NULL || hfi_python.is_initialized == NULL) {
+    if (hfi_python.set_arena_allocator == NULL || hfi_python.set_allocator == NULL ||
+        hfi_python.is_initialized == NULL)
         return false;
-    }
     read_version(version());
     void *current = symbol("PyThreadState_GetUnchecked");
     if (current == NULL) current = symbol("_PyThreadState_UncheckedGet");

@@ -22,7 +22,6 @@ typedef struct hfi_frame_layout {
     uint16_t frame_instruction; /* 3.13: that runs; before: ahead of the next one            */
     uint16_t frame_owner;
     uint8_t frame_owner_native; /* owner of frames that stand for C code; 255: none          */
-    bool instruction_is_current;
     uint16_t code_file;
     uint16_t code_name;  /* qualified                                                */
     uint16_t code_lines; /* location table, bytes                                    */

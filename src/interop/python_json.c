@@ -51,35 +51,29 @@ static void write_parts(hfi_writer *w) {
         hfi_json_open(w, '{');
         hfi_json_key(w, "on");
         hfi_json_bool(w, hfi_part_is_on((hfi_python_part)part));
-        hfi_json_key(w, "reason");
-        hfi_json_text(w, hfi_part_reason((hfi_python_part)part));
+        hfi_json_pair_text(w, "reason", hfi_part_reason((hfi_python_part)part));
         hfi_json_close(w, '}');
     }
     hfi_json_close(w, '}');
-}
-
-static void write_number(hfi_writer *w, const char *key, uint64_t value) {
-    hfi_json_key(w, key);
-    hfi_json_u64(w, value);
 }
 
 static void write_arenas(hfi_writer *w) {
     hfi_arenas_figures f = hfi_arenas_read();
     hfi_json_key(w, "arenas");
     hfi_json_open(w, '{');
-    write_number(w, "used", f.used);
-    write_number(w, "used_peak", f.used_peak);
-    write_number(w, "cached", f.cached);
-    write_number(w, "cold", f.cold);
-    write_number(w, "huge", f.huge);
-    write_number(w, "allocs", f.allocs);
-    write_number(w, "hits", f.hits);
-    write_number(w, "bytes_used", f.used * HFI_ARENA_SIZE);
-    write_number(w, "bytes_cached", f.cached * HFI_ARENA_SIZE);
-    write_number(w, "bytes_reserved", f.bytes_reserved);
-    write_number(w, "bytes_returned", f.bytes_returned);
-    write_number(w, "stack_bytes", f.other_bytes);
-    write_number(w, "stack_chunks_cached", f.other_cached);
+    hfi_json_pair_u64(w, "used", f.used);
+    hfi_json_pair_u64(w, "used_peak", f.used_peak);
+    hfi_json_pair_u64(w, "cached", f.cached);
+    hfi_json_pair_u64(w, "cold", f.cold);
+    hfi_json_pair_u64(w, "huge", f.huge);
+    hfi_json_pair_u64(w, "allocs", f.allocs);
+    hfi_json_pair_u64(w, "hits", f.hits);
+    hfi_json_pair_u64(w, "bytes_used", f.used * HFI_ARENA_SIZE);
+    hfi_json_pair_u64(w, "bytes_cached", f.cached * HFI_ARENA_SIZE);
+    hfi_json_pair_u64(w, "bytes_reserved", f.bytes_reserved);
+    hfi_json_pair_u64(w, "bytes_returned", f.bytes_returned);
+    hfi_json_pair_u64(w, "stack_bytes", f.other_bytes);
+    hfi_json_pair_u64(w, "stack_chunks_cached", f.other_cached);
     hfi_json_close(w, '}');
 }
 
@@ -91,18 +85,18 @@ static void write_pools(hfi_writer *w) {
     hfi_trim_figures trim = hfi_trim_read();
     hfi_json_key(w, "pools");
     hfi_json_open(w, '{');
-    write_number(w, "live", f.live);
-    write_number(w, "free", f.free);
-    write_number(w, "parked", f.parked);
-    write_number(w, "blocks", f.blocks);
-    write_number(w, "bytes_in_blocks", f.block_bytes);
-    write_number(w, "bytes_beside_blocks", f.free_bytes);
-    write_number(w, "scans", trim.scans);
-    write_number(w, "turned_away", trim.turned_away);
-    write_number(w, "parked_so_far", trim.pools_parked);
-    write_number(w, "squeezed_so_far", trim.pools_squeezed);
-    write_number(w, "bytes_returned", trim.bytes_returned);
-    write_number(w, "held_ns_max", trim.held_ns_max);
+    hfi_json_pair_u64(w, "live", f.live);
+    hfi_json_pair_u64(w, "free", f.free);
+    hfi_json_pair_u64(w, "parked", f.parked);
+    hfi_json_pair_u64(w, "blocks", f.blocks);
+    hfi_json_pair_u64(w, "bytes_in_blocks", f.block_bytes);
+    hfi_json_pair_u64(w, "bytes_beside_blocks", f.free_bytes);
+    hfi_json_pair_u64(w, "scans", trim.scans);
+    hfi_json_pair_u64(w, "turned_away", trim.turned_away);
+    hfi_json_pair_u64(w, "parked_so_far", trim.pools_parked);
+    hfi_json_pair_u64(w, "squeezed_so_far", trim.pools_squeezed);
+    hfi_json_pair_u64(w, "bytes_returned", trim.bytes_returned);
+    hfi_json_pair_u64(w, "held_ns_max", trim.held_ns_max);
     hfi_json_close(w, '}');
 }
 
@@ -113,8 +107,7 @@ static void write_range(uintptr_t begin, uintptr_t end, const char *kind, void *
     hfi_json_hex(w, begin, 0);
     hfi_json_key(w, "end");
     hfi_json_hex(w, end, 0);
-    hfi_json_key(w, "kind");
-    hfi_json_text(w, kind);
+    hfi_json_pair_text(w, "kind", kind);
     hfi_json_close(w, '}');
 }
 
@@ -134,12 +127,10 @@ size_t hfi_python_json(char *buffer, size_t size) {
     hfi_writer_finish(&v);
     hf_options_text(hf_options_active(), "python_allocator", mode, sizeof mode);
     hfi_json_open(&w, '{');
-    hfi_json_key(&w, "version");
-    hfi_json_text(&w, version);
+    hfi_json_pair_text(&w, "version", version);
     hfi_json_key(&w, "free_threaded");
     hfi_json_bool(&w, hfi_python.free_threaded);
-    hfi_json_key(&w, "mode");
-    hfi_json_text(&w, mode);
+    hfi_json_pair_text(&w, "mode", mode);
     write_parts(&w);
     write_arenas(&w);
     write_pools(&w);
@@ -149,9 +140,9 @@ size_t hfi_python_json(char *buffer, size_t size) {
     hfi_json_close(&w, ']');
     hfi_json_key(&w, "sites");
     hfi_json_open(&w, '{');
-    write_number(&w, "lines", hfi_lines_count());
-    write_number(&w, "captured", hfi_frames_captured());
-    write_number(&w, "bytes", hfi_lines_bytes());
+    hfi_json_pair_u64(&w, "lines", hfi_lines_count());
+    hfi_json_pair_u64(&w, "captured", hfi_frames_captured());
+    hfi_json_pair_u64(&w, "bytes", hfi_lines_bytes());
     hfi_json_close(&w, '}');
     hfi_json_close(&w, '}');
     return hfi_writer_finish(&w);
