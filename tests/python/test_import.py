@@ -11,7 +11,6 @@ import sys
 
 import holdfast
 
-
 FUNCTIONS = ("health", "owners", "rss", "scope", "stats")  # that are modules, too
 
 
