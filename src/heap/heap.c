@@ -339,9 +339,12 @@ void hfi_heap_grown(hf_heap *heap) {
     if (!(crossed & HFI_CROSSED_SOFT)) return;
     bool more = false;
     (void)hfi_reclaim_pass(true, heap, &more);
+    hfi_lock_acquire(&hfi_registry_lock);
     hf_limit_callback callback = heap->soft_callback;
+    void *context = heap->soft_context;
+    hfi_lock_release(&hfi_registry_lock);
     uint64_t held = atomic_load(&heap->mapped) + atomic_load(&heap->external);
-    if (callback != NULL) callback(heap, held, heap->soft_context);
+    if (callback != NULL) callback(heap, held, context);
 }
 
 void *hfi_heap_failed(hf_heap *heap) {
@@ -354,9 +357,10 @@ hf_status hf_heap_limit(hf_heap *heap, uint64_t hard, uint64_t soft, hf_limit_ca
                         void *context) {
     if (heap == NULL || (hard != 0 && soft > hard)) return HF_E_INVALID;
     if (!hfi_start()) return HF_E_NO_MEMORY;
-    heap->soft_callback = NULL;
-    heap->soft_context = context;
+    hfi_lock_acquire(&hfi_registry_lock);
     heap->soft_callback = callback;
+    heap->soft_context = context;
+    hfi_lock_release(&hfi_registry_lock);
     atomic_store(&heap->limit_hard, hard);
     atomic_store(&heap->limit_soft, soft);
     uint64_t mapped = atomic_load(&heap->mapped) + atomic_load(&heap->external);

@@ -167,10 +167,10 @@ struct hf_heap {
     _Atomic uint32_t crossed;  /* HFI_CROSSED_*: to be acted on without locks     */
     _Atomic int64_t absent;    /* of what slabs map: bytes without memory       */
     _Atomic uint64_t trim_at;  /* resident bytes from which on growth trims     */
-    uint64_t trim_peak, trimmed_ns; /* from which on at any time; when; guarded by: reclaim lock */
-    struct hfi_owner_entry entry;   /* in the list of all owners */
-    hf_limit_callback soft_callback;
-    void *soft_context;
+    uint64_t trim_peak, trimmed_ns;  /* from which on at any time; when; guarded by: reclaim lock */
+    struct hfi_owner_entry entry;    /* in the list of all owners */
+    hf_limit_callback soft_callback; /* guarded by: registry lock */
+    void *soft_context;              /* guarded by: registry lock */
     _Atomic uint64_t failures, limit_hits, reports;
     _Atomic uint64_t gone_middle_allocs, gone_large_allocs, gone_large_hits, gone_moved,
         gone_in_place;                            /* of threads that exited, or have no cache */
