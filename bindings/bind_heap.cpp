@@ -2,8 +2,8 @@
 ///
 /// Figures travel as tuples in the order of their tables; Python names them.
 /// Talks to    heap_state.hpp, buffer.hpp, view.hpp.   Used by holdfast/heap.py.
-/// Threads     check, view, reclaim and close give the GIL back while they work; the pin keeps the
-///             heap alive meanwhile.
+/// Threads     stats, check, view, reclaim and close give the GIL back while they work; the pin keeps
+///             the heap alive meanwhile.
 /// Fails with  OutOfMemoryError, InvalidArgumentError; see status.def.
 #include "buffer.hpp"
 #include "core.hpp"
@@ -50,14 +50,21 @@ void resize(const PyHeap &heap, Buffer &buffer, std::size_t size) {
 /// Living borrows that keep the heap open; 0 if it is closed now.
 long close_heap(const PyHeap &heap) {
     if (heap.state->is_default()) hf::raise(HF_E_INVALID, "the default heap cannot be closed");
-    if (heap.state->close()) return 0;
+    {
+        const nb::gil_scoped_release released;
+        if (heap.state->close()) return 0;
+    }
     const long borrows = heap.state->borrows();
     return borrows > 0 ? borrows : 1; /* at least the call of another thread */
 }
 
 nb::tuple stats(const PyHeap &heap) {
-    const HeapPin pin(*heap.state);
-    const hf::Stats figures = heap.state->heap().stats();
+    hf::Stats figures{};
+    {
+        const HeapPin pin(*heap.state);
+        const nb::gil_scoped_release released; /* it looks at every block */
+        figures = heap.state->heap().stats();
+    }
     nb::list row;
     row.append(figures.profile);
     figures.for_each(
