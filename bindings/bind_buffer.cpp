@@ -14,8 +14,12 @@
 namespace {
 
 int get_buffer(PyObject *self, Py_buffer *view, int flags) {
-    Buffer &buffer = *nb::inst_ptr<Buffer>(self);
     view->obj = nullptr;
+    if (!nb::inst_ready(self)) { /* Buffer.__new__(Buffer) has no block */
+        set_python_error(HF_E_INVALID, "the buffer was made by nobody: a Heap makes them");
+        return -1;
+    }
+    Buffer &buffer = *nb::inst_ptr<Buffer>(self);
     try {
         buffer.borrow();
     } catch (const hf::Error &error) {

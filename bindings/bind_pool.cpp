@@ -319,7 +319,7 @@ int pool_init(PyObject *self, PyObject *arguments, PyObject *) {
     int node;
     const char *name;
     PyObject *make_array, *make_record, *settler;
-    if (pool->pool != nullptr || pool->users.value() < 0) {
+    if (pool->make_array != nullptr) {
         set_python_error(HF_E_INVALID, "the pool was made already");
         return -1;
     }
@@ -351,6 +351,7 @@ int pool_init(PyObject *self, PyObject *arguments, PyObject *) {
     pool->make_array = Py_NewRef(make_array);
     pool->make_record = Py_NewRef(make_record);
     pool->settle = Py_NewRef(settler);
+    pool->users.unclaim();
     return 0;
 }
 
@@ -359,6 +360,7 @@ PyObject *pool_new(PyTypeObject *type, PyObject *, PyObject *) {
     if (self != nullptr) {
         new (&pool_of(self)->users) Count;
         new (&pool_of(self)->waiting) Count;
+        (void)pool_of(self)->users.claim(); /* closed until it is made */
     }
     return self;
 }

@@ -80,7 +80,7 @@ struct PoolObject {
     PyObject *settle;      /* tells what the last call met                  */
     PyObject *weak_references;
     bool watched;  /* acquire may find damage                       */
-    Count users;   /* calls inside the pool; -1: closed             */
+    Count users;   /* calls inside the pool; -1: closed, or not made */
     Count waiting; /* of them, those that gave the GIL back         */
 };
 

@@ -53,6 +53,12 @@ def test_free_twice_raises_and_release_twice_does_not(heap: Heap) -> None:
     assert heap.stats().reports == 0
 
 
+def test_buffer_without_a_block_shows_nothing() -> None:
+    unmade = holdfast.Buffer.__new__(holdfast.Buffer)
+    with pytest.raises(InvalidArgumentError):
+        memoryview(unmade)
+
+
 def test_released_buffer_shows_nothing(heap: Heap) -> None:
     buffer = heap.allocate(100)
     buffer.release()

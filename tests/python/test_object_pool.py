@@ -370,6 +370,29 @@ def test_close_with_blocks_out_is_busy() -> None:
     assert repr(pool) == "<holdfast.Pool, closed>"
 
 
+def test_pool_that_was_not_made_is_closed() -> None:
+    class Unmade(Pool):
+        def __init__(self) -> None:
+            pass
+
+    class Wrong(Pool):
+        def __init__(self) -> None:
+            with pytest.raises(InvalidArgumentError):
+                super().__init__(0)
+
+    for pool in (Unmade(), Wrong()):
+        assert pool.closed
+        for call in (pool.acquire, pool.stats, pool.check, lambda made=pool: len(made)):
+            with pytest.raises(InvalidArgumentError, match="closed"):
+                call()
+        pool.close()
+        Pool.__init__(pool, 16)
+        with pool, pool.acquire() as handle:
+            assert len(handle) == 16
+    with pytest.raises(InvalidArgumentError, match="made already"):
+        Pool.__init__(pool, 16)
+
+
 def test_handles_keep_a_dropped_pool_alive() -> None:
     handle = Pool(32).acquire()
     memoryview(handle)[:4] = b"here"
