@@ -19,8 +19,18 @@ __thread struct hf_fiber *hfi_fiber_current
 
 /* --- make ----------------------------------------------------------------------------------- */
 
-hf_status hfi_fiber_make(hf_stack_pool *pool, size_t size, hf_context_entry entry, const char *name,
-                         unsigned flags, struct hf_fiber **fiber_out) {
+/* Field by field, as take has just written them: a wider load would wait for all stores before it. */
+static inline void handle_copy(hf_stack *to, const volatile hf_stack *from) {
+    to->stack_ptr = from->stack_ptr;
+    to->size = from->size;
+    to->guard_low = from->guard_low;
+    to->guard_high = from->guard_high;
+    to->index = from->index;
+    to->generation = from->generation;
+}
+
+static inline hf_status make(hf_stack_pool *pool, size_t size, hf_context_entry entry,
+                             const char *name, unsigned flags, struct hf_fiber **fiber_out) {
     hf_stack stack;
     if (pool == NULL) pool = hf_stack_pool_default();
     if (pool == NULL) return HF_E_NO_MEMORY;
@@ -37,16 +47,23 @@ hf_status hfi_fiber_make(hf_stack_pool *pool, size_t size, hf_context_entry entr
     fiber->flags = (uint8_t)flags;
     fiber->cancelled = false;
     fiber->pool = pool;
-    fiber->stack = stack;
+    handle_copy(&fiber->stack, &stack);
     fiber->name[0] = '\0';
-    if (name != NULL) strncpy(fiber->name, name, HF_STACK_NAME_MAX);
-    fiber->name[HF_STACK_NAME_MAX] = '\0';
+    if (name != NULL) {
+        strncpy(fiber->name, name, HF_STACK_NAME_MAX);
+        fiber->name[HF_STACK_NAME_MAX] = '\0';
+    }
     fiber->tsan = NULL;
     if (hfi_asan_is_here() || hfi_tsan_is_here()) fiber->flags |= HFI_FIBER_ANNOTATED;
     if (hfi_tsan_is_here()) fiber->tsan = __tsan_create_fiber(0);
     hf_context_make(&fiber->context, fiber, entry, fiber, (flags & HFI_FIBER_FLOAT) != 0);
     *fiber_out = fiber;
     return HF_OK;
+}
+
+hf_status hfi_fiber_make(hf_stack_pool *pool, size_t size, hf_context_entry entry, const char *name,
+                         unsigned flags, struct hf_fiber **fiber_out) {
+    return make(pool, size, entry, name, flags, fiber_out);
 }
 
 hf_status hfi_fiber_unmake(struct hf_fiber *fiber) {
@@ -89,9 +106,13 @@ static __attribute__((noinline)) hf_status go_out_annotated(struct hf_fiber *fib
     return (hf_status)(intptr_t)value;
 }
 
-void hfi_fiber_arrived(struct hf_fiber *fiber) {
+static inline void arrived(struct hf_fiber *fiber) {
     if ((fiber->flags & HFI_FIBER_ANNOTATED) != 0 && hfi_asan_is_here())
         __sanitizer_finish_switch_fiber(NULL, &fiber->asan_back_low, &fiber->asan_back_size);
+}
+
+void hfi_fiber_arrived(struct hf_fiber *fiber) {
+    arrived(fiber);
 }
 
 /* What a switch carries is the status that the other side returns; values travel through resume_out
@@ -134,7 +155,7 @@ static inline void hand_back(struct hf_fiber *self, hf_fiber_state state, void *
 static __attribute__((aligned(64))) void fiber_main(void *argument, void *value) {
     struct hf_fiber *fiber = argument;
     (void)value;
-    hfi_fiber_arrived(fiber);
+    arrived(fiber);
     value = fiber->function(fiber, fiber->argument);
     hand_back(fiber, HF_FIBER_FINISHED, value);
     (void)go_out(fiber, true);
@@ -147,7 +168,7 @@ hf_status hf_fiber_create(hf_stack_pool *pool, hf_fiber_function function, void 
     HF_EXPECT(fiber_out != NULL);
     struct hf_fiber *fiber;
     if ((flags & ~HF_FIBER_FLOAT_CONTROL) != 0) return HF_E_INVALID;
-    hf_status status = hfi_fiber_make(pool, sizeof *fiber, fiber_main, name, flags, &fiber);
+    hf_status status = make(pool, sizeof *fiber, fiber_main, name, flags, &fiber);
     if (status != HF_OK) return status;
     fiber->function = function;
     fiber->argument = argument;
