@@ -162,8 +162,10 @@ hf_status hfi_stack_grow(hf_stack_pool *pool) {
     unsigned guarded;
     hf_status status = guard(pool, first, (unsigned)count, &guarded);
     if (status != HF_OK) return status;
-    for (uint32_t i = 0; i < guarded; i++)
+    for (uint32_t i = 0; i < guarded; i++) {
         pool->slots[created + i].top = first + (size_t)(i + 1) * pool->stride;
+        pool->slots[created + i].index = created + i;
+    }
     for (uint32_t i = guarded; i-- > 0;)
         hfi_stack_push_cold(pool, &pool->slots[created + i]);
     /* SYNC(pool.created): publishes the slots; pairs with the acquire in hfi_stack_created. */

@@ -18,7 +18,7 @@ uint32_t hfi_stack_now_ms(void) {
 }
 
 void hfi_stack_push_warm(hf_stack_pool *pool, struct hfi_stack_slot *slot, uint32_t now_ms) {
-    int32_t index = (int32_t)hfi_stack_index(pool, slot);
+    int32_t index = (int32_t)slot->index;
     slot->freed_ms = now_ms;
     slot->prev = HFI_STACK_NONE;
     slot->next = pool->warm.head;
@@ -32,7 +32,7 @@ void hfi_stack_push_warm(hf_stack_pool *pool, struct hfi_stack_slot *slot, uint3
 
 void hfi_stack_push_cold(hf_stack_pool *pool, struct hfi_stack_slot *slot) {
     slot->next = pool->cold.head;
-    pool->cold.head = (int32_t)hfi_stack_index(pool, slot);
+    pool->cold.head = (int32_t)slot->index;
     pool->cold.count++;
 }
 

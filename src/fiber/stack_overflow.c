@@ -64,7 +64,7 @@ static const struct region_entry *find_entry(uintptr_t address, uintptr_t *base_
 }
 
 void hfi_stack_describe(const hf_stack_pool *pool, const struct hfi_stack_slot *slot, char *text) {
-    uint32_t index = hfi_stack_index(pool, slot);
+    uint32_t index = slot->index;
     uint32_t flags = atomic_load_explicit(&slot->flags, memory_order_relaxed);
     hfi_writer writer = hfi_writer_make(text, HF_REPORT_NAME);
     const struct hf_fiber *fiber = hfi_fiber_runs_on(slot->top) ? hfi_fiber_current : NULL;

@@ -46,8 +46,8 @@ struct census {
 static struct census count_all(hf_stack_pool *pool) HF_REQUIRES(pool->lock) {
     struct census c = {.created = hfi_stack_created(pool), .takes = pool->takes};
     for (struct hfi_stack_magazine *m = pool->magazines; m != NULL; m = m->next) {
-        c.cached += atomic_load_explicit(&m->count, memory_order_relaxed);
-        c.takes += atomic_load_explicit(&m->takes, memory_order_relaxed);
+        c.cached += hfi_stack_magazine_count(m);
+        c.takes += hfi_stack_magazine_takes(m);
     }
     uint64_t free_ones = c.cached + pool->warm.count + pool->cold.count + pool->moving;
     c.taken = c.created > free_ones ? c.created - free_ones : 0;
@@ -169,7 +169,7 @@ static void tick_pool(void *self, void *context) {
     hfi_lock_acquire(&pool->lock);
     bool more = pool->warm.count > pool->retain;
     for (struct hfi_stack_magazine *m = pool->magazines; m != NULL && !more; m = m->next)
-        more = atomic_load_explicit(&m->count, memory_order_relaxed) > 0;
+        more = hfi_stack_magazine_count(m) > 0;
     hfi_lock_release(&pool->lock);
     tick->more |= more;
 }
@@ -271,8 +271,9 @@ hf_status hf_stack_pool_create(const hf_stack_pool_options *options, hf_stack_po
         hfi_os_unmap(pool, page_up(sizeof *pool));
         return HF_E_NO_MEMORY;
     }
-    pool->thread_index = pool->magazine_capacity > 0 ? place_take() : HFI_STACK_POOLS_CACHED;
-    if (pool->thread_index == HFI_STACK_POOLS_CACHED) pool->magazine_capacity = 0;
+    uint32_t place = pool->magazine_capacity > 0 ? place_take() : HFI_STACK_POOLS_CACHED;
+    pool->thread_offset = (size_t)place * HFI_STACK_CACHED_SIZE;
+    if (place == HFI_STACK_POOLS_CACHED) pool->magazine_capacity = 0;
     pool->owner = (struct hfi_owner_entry){.kind = HF_OWNER_STACKS,
                                            .name = pool->name,
                                            .stats = owner_stats,
@@ -300,7 +301,7 @@ hf_status hf_stack_pool_destroy(hf_stack_pool *pool) {
     hfi_external_discharge(warm * pool->stack_size);
     hfi_stack_regions_release(pool);
     hfi_region_release(&pool->table);
-    place_give(pool->thread_index);
+    place_give((uint32_t)(pool->thread_offset / HFI_STACK_CACHED_SIZE));
     hfi_os_unmap(pool, page_up(sizeof *pool));
     return HF_OK;
 }

@@ -25,7 +25,10 @@
 enum {
     HFI_STACK_REGIONS = 128,     /* of one pool                            */
     HFI_STACK_MAGAZINE = 64,     /* stacks one thread keeps at most        */
+    HFI_STACK_TAKES = 256,       /* one take in a magazine's turns         */
+    HFI_STACK_ALL = 255,         /* more than a magazine ever holds        */
     HFI_STACK_POOLS_CACHED = 16, /* pools a thread has magazines for       */
+    HFI_STACK_CACHED_SIZE = 16,  /* bytes a thread has for each of them    */
     HFI_STACK_NONE = -1,         /* end of a list of slot indices          */
 };
 
@@ -37,26 +40,34 @@ enum hfi_stack_flag {
 struct hfi_stack_slot {
     char *top;              /* stack_ptr of the handle; never changes                      */
     _Atomic uint32_t tag;   /* see above                                                   */
-    _Atomic uint32_t owner; /* thread that took it last                                    */
+    uint32_t index;         /* its own; never changes                                      */
     int32_t next, prev;     /* in warm; next in cold; prev: Valgrind's number while taken  */
     uint32_t freed_ms;      /* when it came into warm                                      */
     _Atomic uint32_t flags; /* hfi_stack_flag; written by whoever holds the stack          */
 };
 _Static_assert(sizeof(struct hfi_stack_slot) == 32, "two slots to a cache line");
 
-/* Relaxed atomics throughout: the owner alone writes, statistics and the withdrawal look on. */
+/* The owner alone writes, but for a withdrawal; statistics look on. */
 struct hfi_stack_magazine {
-    _Atomic uint32_t busy;   /* the owner is inside                            */
-    _Atomic uint32_t closed; /* the owner must take the slow path              */
-    _Atomic uint32_t count;
-    uint32_t capacity;
-    _Atomic uint64_t takes;
-    uint64_t seen; /* takes and count at the last tick; guarded by: pool->lock */
-    uint32_t thread_id;
+    _Atomic uint32_t busy;     /* the owner is inside                            */
+    _Atomic uint32_t floor;    /* it takes while there are more: 0, or ALL when closed */
+    _Atomic uint32_t capacity; /* it gives while there are fewer; 0 when closed  */
+    _Atomic uint64_t turns;    /* stacks in it, and TAKES times those ever taken from it */
+    uint64_t seen;             /* turns at the last tick; guarded by: pool->lock */
     struct hf_stack_pool *pool;
     struct hfi_stack_magazine *next, *prev; /* guarded by: pool->lock */
     struct hfi_stack_slot *_Atomic items[HFI_STACK_MAGAZINE];
 };
+_Static_assert(HFI_STACK_MAGAZINE < HFI_STACK_ALL && HFI_STACK_ALL < HFI_STACK_TAKES,
+               "a magazine's count stays below its takes");
+
+static inline uint32_t hfi_stack_magazine_count(struct hfi_stack_magazine *m) {
+    /* relaxed: the owner, a withdrawal, or somebody who wants a hint. */
+    return atomic_load_explicit(&m->turns, memory_order_relaxed) % HFI_STACK_TAKES;
+}
+static inline uint64_t hfi_stack_magazine_takes(struct hfi_stack_magazine *m) {
+    return atomic_load_explicit(&m->turns, memory_order_relaxed) / HFI_STACK_TAKES;
+}
 
 struct hfi_stack_list {
     int32_t head, tail;
@@ -68,7 +79,7 @@ struct hf_stack_pool {
     uint64_t id;                  /* of the owner entry; never used twice          */
     struct hfi_stack_slot *slots; /* created of them are usable                    */
     size_t stack_size, guard_size, stride;
-    uint32_t thread_index;    /* place of its magazines in each thread         */
+    size_t thread_offset;     /* place of its magazines in each thread [bytes] */
     _Atomic uint32_t created; /* slots with a guarded stack                    */
     bool odd;                 /* paint, Valgrind or ASan: no fast path         */
     bool paint, valgrind, light;
@@ -152,10 +163,6 @@ static inline char *hfi_stack_low(const hf_stack_pool *pool, const struct hfi_st
 }
 static inline struct hfi_stack_slot *hfi_stack_slot_at(const hf_stack_pool *pool, int32_t index) {
     return &pool->slots[index];
-}
-static inline uint32_t hfi_stack_index(const hf_stack_pool *pool,
-                                       const struct hfi_stack_slot *slot) {
-    return (uint32_t)(slot - pool->slots);
 }
 static inline uint32_t hfi_stack_created(const hf_stack_pool *pool) {
     /* SYNC(pool.created): the slots below it are filled in; pairs with the release in stack_grow.c. */
