@@ -74,6 +74,8 @@ static uint32_t detach_idle(hf_stack_pool *pool, bool all, int32_t *indices)
         struct hfi_stack_slot *slot = hfi_stack_slot_at(pool, pool->warm.tail);
         if (!all && now - slot->freed_ms < decay_ms) break;
         indices[count++] = pool->warm.tail;
+        /* relaxed: under the lock. Not when it is purged: the child of a fork finds it half purged. */
+        atomic_store_explicit(&slot->flags, 0, memory_order_relaxed);
         pool->warm.tail = slot->prev;
         if (slot->prev >= 0)
             hfi_stack_slot_at(pool, slot->prev)->next = HFI_STACK_NONE;
@@ -153,7 +155,6 @@ static uint32_t trim_batch(hf_stack_pool *pool, bool all) {
     /* Downwards, so that the lowest comes out first: what is used stays together. */
     for (uint32_t i = count; i-- > 0;) {
         struct hfi_stack_slot *slot = hfi_stack_slot_at(pool, indices[i]);
-        atomic_fetch_and_explicit(&slot->flags, ~(uint32_t)HFI_STACK_PAINTED, memory_order_relaxed);
         hfi_stack_push_cold(pool, slot);
     }
     pool->moving -= count;

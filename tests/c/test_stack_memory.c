@@ -1,5 +1,6 @@
 /* test_stack_memory - the memory of stack pools: limits, trim, decay, high water, paint, refusals.
  * Method  as test_stack.c; what is resident, and which call is refused, is asked of the system. */
+#include <pthread.h>
 #include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -169,6 +170,47 @@ static void test_paint_tells_high_water_to_the_word_and_writes_after_give(void) 
     hf_report_handler_set(before, NULL);
 }
 
+enum { PAINTED = 1000 };
+static hf_stack painted_stacks[PAINTED];
+static _Atomic int trimming;
+static void *trim_once(void *pool) {
+    trimming = 1;
+    (void)hf_stack_pool_trim(pool);
+    return NULL;
+}
+
+/* Stacks that another thread is purging are free in the child, whatever is left of their paint. */
+static void test_fork_during_a_trim_reports_nothing_in_the_child(void) {
+    hf_report_handler before = hf_report_handler_set(keep_report, NULL);
+    hf_stack_pool *pool = make_pool(65536, painted);
+    for (int round = 0; round < 10; round++) {
+        pthread_t thread;
+        for (int i = 0; i < PAINTED; i++)
+            painted_stacks[i] = take(pool);
+        for (int i = 0; i < PAINTED; i++)
+            CHECK_EQ(hf_stack_give(pool, &painted_stacks[i]), HF_OK);
+        trimming = 0;
+        CHECK_EQ(pthread_create(&thread, NULL, trim_once, pool), 0);
+        while (!trimming)
+            ;
+        nanosleep(&(struct timespec){.tv_nsec = 500000 * (long)round}, NULL);
+        pid_t child = fork();
+        if (child == 0) {
+            CHECK_WATCHDOG(60);
+            reports = 0;
+            for (int i = 0; i < PAINTED; i++)
+                painted_stacks[i] = take(pool);
+            _exit(reports == 0 ? 0 : 1);
+        }
+        int status = -1;
+        CHECK_EQ(waitpid(child, &status, 0), child);
+        CHECK_EQ(status, 0);
+        CHECK_EQ(pthread_join(thread, NULL), 0);
+    }
+    CHECK_EQ(hf_stack_pool_destroy(pool), HF_OK);
+    hf_report_handler_set(before, NULL);
+}
+
 static void mprotected(hf_stack_pool_options *options) {
     options->own_mapping = 1;
 }
@@ -286,6 +328,8 @@ int main(void) {
     CHECK_RUN(test_idle_stacks_decay_down_to_retain);
     CHECK_RUN(test_high_water_is_what_was_touched);
     CHECK_RUN(test_paint_tells_high_water_to_the_word_and_writes_after_give);
+    /* The thread sanitizer ends a child of a threaded fork that makes a thread: the decay does. */
+    if (!CHECK_TSAN) CHECK_RUN(test_fork_during_a_trim_reports_nothing_in_the_child);
     CHECK_RUN(test_mprotect_guards_stop_at_the_limit_of_mappings_with_a_status);
     CHECK_RUN(test_locked_memory_falls_back_to_mprotect);
     CHECK_RUN(test_every_failing_system_call_leaves_the_account_whole);
