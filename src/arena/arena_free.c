@@ -105,15 +105,15 @@ void hf_arena_free(hf_arena *arena, void *block, size_t size) {
 }
 
 /* The block's end moves to `held` bytes from its start. */
-static bool stretch(struct hfi_arena *a, uintptr_t block, size_t old_held, size_t held) {
+static bool stretch(struct hfi_arena *a, uintptr_t block, size_t old_held,
+                    size_t held) HF_NO_THREAD_SAFETY {
     if (block + held > a->bump->limit) {
         struct hfi_chunk *chunk = hfi_arena_current(a);
         if (block + held > hfi_chunk_end_max(chunk)) return false;
-        hfi_lock *lock = &a->lock;
-        if (!a->locked) hfi_lock_acquire(lock);
+        if (!a->locked) hfi_lock_acquire(&a->lock);
         /* Above the old end, so that the window grows where the block stands. */
         bool room = hfi_arena_reach(a, held - old_held, HFI_BUMP_UNIT);
-        if (!a->locked) hfi_lock_release(lock);
+        if (!a->locked) hfi_lock_release(&a->lock);
         if (!room || hfi_arena_current(a) != chunk) return false;
     }
     if (held < old_held) dirty_raise(hfi_arena_current(a), block + old_held);

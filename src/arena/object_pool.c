@@ -333,9 +333,9 @@ static __attribute__((noinline)) void push_slow(hf_pool *pool, struct hfi_object
     if (m->count >= m->limit && m->limit < m->most) {
         m->limit = m->limit * 2 < m->most ? m->limit * 2 : m->most;
     } else if (m->count >= m->limit) {
-        hfi_lock_acquire(&pool->lock);
+        hfi_lock_acquire(&m->pool->lock);
         hfi_object_magazine_flush(m, (m->limit + 1) / 2);
-        hfi_lock_release(&pool->lock);
+        hfi_lock_release(&m->pool->lock);
         hfi_reclaim_wake();
     }
     m->index[m->count++] = index;

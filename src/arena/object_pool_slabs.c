@@ -50,7 +50,7 @@ static uint32_t slab_number(const hf_pool *pool, const struct hfi_slab *slab) {
 }
 
 /* Tables with room for one slab more. */
-static bool tables_grow(hf_pool *pool) {
+static bool tables_grow(hf_pool *pool) HF_REQUIRES(pool->lock) {
     if (pool->slab_count < pool->slab_room) return true;
     uint32_t room = pool->slab_room == 0 ? FIRST_TABLE : pool->slab_room * 2;
     struct hfi_slab **slabs = hfi_meta_alloc(room * sizeof *slabs);
@@ -98,7 +98,7 @@ static uint64_t room_left(const hf_pool *pool) {
     return standing < pool->capacity ? pool->capacity - standing : 0;
 }
 
-static hf_status slab_make(hf_pool *pool) {
+static hf_status slab_make(hf_pool *pool) HF_REQUIRES(pool->lock) {
     uint64_t room = room_left(pool);
     if (room == 0) return HF_E_LIMIT;
     uint32_t count = UINT32_C(1) << pool->slab_shift;

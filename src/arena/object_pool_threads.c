@@ -64,7 +64,7 @@ static void magazine_unlink(struct hfi_object_magazine *m) HF_REQUIRES(m->pool->
     pool->gone_misses += atomic_load_explicit(&m->misses, memory_order_relaxed);
     pool->gone_refills += atomic_load_explicit(&m->refills, memory_order_relaxed);
     pool->gone_flushes += atomic_load_explicit(&m->flushes, memory_order_relaxed);
-    hfi_objects_note_meta(pool, magazine_size(m), 0);
+    hfi_objects_note_meta(m->pool, magazine_size(m), 0);
 }
 
 void hfi_object_magazine_flush(struct hfi_object_magazine *m, uint32_t count) {
@@ -131,10 +131,10 @@ static void magazine_leave(void *self, void *context) {
     if (pool->slot >= HFI_OBJECT_POOLS_MAX) return;
     if (thread->slot[pool->slot].serial != pool->serial) return;
     struct hfi_object_magazine *m = thread->slot[pool->slot].magazine;
-    hfi_lock_acquire(&pool->lock);
+    hfi_lock_acquire(&m->pool->lock);
     hfi_object_magazine_flush(m, m->count);
     magazine_unlink(m);
-    hfi_lock_release(&pool->lock);
+    hfi_lock_release(&m->pool->lock);
     hfi_meta_free(m, magazine_size(m));
 }
 

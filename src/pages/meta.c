@@ -100,11 +100,11 @@ size_t hfi_meta_mapped(size_t *used_out) {
     return mapped;
 }
 
-void hfi_meta_fork_prepare(void) {
+void hfi_meta_fork_prepare(void) HF_NO_THREAD_SAFETY {
     hfi_lock_acquire(&meta_lock);
 }
 
-void hfi_meta_fork_parent(void) {
+void hfi_meta_fork_parent(void) HF_NO_THREAD_SAFETY {
     hfi_lock_release(&meta_lock);
 }
 

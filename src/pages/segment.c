@@ -390,12 +390,12 @@ void hfi_segment_visit(void (*visit)(uintptr_t, uintptr_t, void *), void *contex
     }
 }
 
-void hfi_segment_fork_prepare(void) {
+void hfi_segment_fork_prepare(void) HF_NO_THREAD_SAFETY {
     for (unsigned i = 0; i < all_shards; i++)
         hfi_lock_acquire_peer(&shards[i].lock);
 }
 
-void hfi_segment_fork_parent(void) {
+void hfi_segment_fork_parent(void) HF_NO_THREAD_SAFETY {
     for (unsigned i = all_shards; i-- > 0;)
         hfi_lock_release(&shards[i].lock);
 }
