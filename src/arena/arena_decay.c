@@ -77,7 +77,7 @@ static void arena_visit(void *self, void *context) {
     uint64_t decay_ms = a->options.decay_ms;
     if (decay_ms == HF_ARENA_NEVER && !pass->force) return;
     hfi_lock_acquire(&a->lock);
-    if (pass->force || pass->now_ns - a->period_start >= decay_ms * 1000000u) {
+    if (pass->force || (pass->now_ns - a->period_start) / 1000000u >= decay_ms) {
         a->period_start = pass->now_ns;
         arena_pass(a, pass);
     } else {
@@ -97,10 +97,8 @@ void hfi_arena_purge_all(struct hfi_arena *a) HF_NO_THREAD_SAFETY {
     struct pass pass = {.force = true};
     /* The window is the owner's, and the owner is here. */
     struct hfi_chunk *first = a->first;
-    uintptr_t window = (uintptr_t)first->space + (size_t)a->options.retain;
-    window &= ~(uintptr_t)15;
-    if (window < atomic_load_explicit(&first->window, memory_order_relaxed) &&
-        first->region.base != NULL) {
+    if (a->options.retain < window_of(first) && first->region.base != NULL) {
+        uintptr_t window = (uintptr_t)first->space + (size_t)(a->options.retain & ~(uint64_t)15);
         atomic_store_explicit(&first->window, window, memory_order_relaxed);
         if (!(a->mode & HFI_MODE_SHARED)) a->bump->limit = window;
     }
@@ -110,5 +108,5 @@ void hfi_arena_purge_all(struct hfi_arena *a) HF_NO_THREAD_SAFETY {
 bool hfi_arena_may_decay(const struct hfi_arena *a) {
     if (a->options.decay_ms == HF_ARENA_NEVER || a->options.decay_ms == 0) return false;
     /* A small arena has nothing to give. */
-    return a->mapped > a->options.retain + 4 * HFI_ARENA_WINDOW;
+    return a->mapped > 4 * HFI_ARENA_WINDOW && a->mapped - 4 * HFI_ARENA_WINDOW > a->options.retain;
 }

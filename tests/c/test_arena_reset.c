@@ -68,6 +68,26 @@ static void test_release_gives_memory_back(void) {
     arena_close(arena);
 }
 
+static void test_retain_may_be_more_than_there_is(void) {
+    const uint64_t all[] = {4096, 3 << 20, (uint64_t)1 << 46, UINT64_MAX - 100, UINT64_MAX};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        hf_arena_options options = arena_options(HF_ARENA_DEFAULT);
+        options.retain = all[i];
+        options.decay_ms = i % 2 == 0 ? 0 : UINT64_MAX - 1;
+        hf_arena *arena = arena_open(&options);
+        for (int cycle = 0; cycle < 3; cycle++) {
+            content_fill(must(hf_arena_alloc(arena, 2 << 20)), 2 << 20, 1);
+            uint64_t before = arena_stats(arena).bytes_mapped;
+            CHECK_EQ(cycle == 0 ? hf_arena_reset(arena) : hf_arena_release(arena), HF_OK);
+            (void)hfi_hooks_run(hfi_os_clock_ns(), 0);
+            if (all[i] > 2 << 20) CHECK_EQ(arena_stats(arena).bytes_mapped, before);
+            CHECK_LE(arena->cursor, arena->limit);
+            arena_account(arena);
+        }
+        arena_close(arena);
+    }
+}
+
 static void test_decay_gives_a_spike_back_and_keeps_what_cycles_need(void) {
     hf_arena_options options = arena_options(HF_ARENA_DEFAULT);
     options.decay_ms = 1000;
@@ -256,6 +276,7 @@ int main(void) {
     CHECK_RUN(test_reset_gives_the_same_memory_again);
     CHECK_RUN(test_reset_of_many_chunks_uses_them_again);
     CHECK_RUN(test_release_gives_memory_back);
+    CHECK_RUN(test_retain_may_be_more_than_there_is);
     CHECK_RUN(test_decay_gives_a_spike_back_and_keeps_what_cycles_need);
     CHECK_RUN(test_decay_leaves_live_blocks_alone);
     CHECK_RUN(test_decay_zero_gives_back_at_each_reset);
