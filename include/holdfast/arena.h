@@ -60,7 +60,8 @@ typedef struct hf_arena_options {
     uint64_t capacity;    /* usable at once [B]; the first step of growth                        */
     uint64_t limit;       /* bytes of blocks, padding included, the arena ever holds; 0: no limit.
                               limit == capacity is an arena of fixed size                         */
-    uint64_t reserve;     /* address space of one chunk [B]; more chunks follow when it is full  */
+    uint64_t reserve;     /* address space of one chunk [B], or what capacity needs; more chunks
+                              follow when it is full                                              */
     uint64_t retain;      /* kept through every reset and decay [B]                              */
     uint64_t decay_ms;    /* memory above what recent cycles used goes back after this time; 0: at
                               each reset; HF_ARENA_NEVER: only by hf_arena_release                */

@@ -220,6 +220,9 @@ static void chunk_open(struct hfi_arena *a, struct hfi_chunk *chunk) {
 /* As much address space as asked; less where the system refuses that, but room for `least`. */
 static bool chunk_reserve(struct hfi_arena *a, struct hfi_chunk *chunk, size_t least) {
     size_t wanted = a->options.reserve > least ? a->options.reserve : least;
+    /* What is usable at once is one range. */
+    if (a->options.capacity > wanted)
+        wanted = hfi_page_up(a->options.capacity + 2 * HFI_ARENA_EDGE);
     size_t guard = hfi_page_up(a->options.guard);
     size_t alignment = wanted > HFI_HUGE_PAGE ? HFI_HUGE_PAGE : HFI_PAGE;
     a->os_maps++;
