@@ -143,8 +143,9 @@ static void thread_end_dealloc(PyObject *object) {
             while (thread->live != NULL && thread->current == NULL)
                 close_for_good(thread->live);
             PyErr_Restore(kind, error, traceback);
-            fiber_thread_here = NULL;
         }
+        /* Also when another state of this thread clears it: the record may be gone below. */
+        if (fiber_thread_here == thread) fiber_thread_here = NULL;
         while (thread->doomed != NULL)
             lose(thread->doomed);
         while (thread->live != NULL)
