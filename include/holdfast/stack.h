@@ -8,8 +8,8 @@
  *  - A stack is uninitialised: what its last user left is still there (zero where memory was trimmed).
  *  - The pool must outlive its stacks: hf_stack_pool_destroy with taken stacks is HF_E_BUSY.
  *  - An overflow is fatal. hf_stack_overflow_install makes it say which stack it was, on threads that
- *    have an alternate signal stack (hf_stack_thread_prepare; hf_stack_take and the first resume of a
- *    fiber do it for their thread).
+ *    have an alternate signal stack: hf_stack_thread_prepare gives one, and once the handler is there a
+ *    thread's first hf_stack_take and the first resume of a fiber or task do.
  *  - A frame larger than the guard jumps over it unless the code is built with
  *    -fstack-clash-protection.
  * Threads   take and give from any thread, also give on another one than take; no lock while the

@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "fiber/annotate.h"
 #include "fiber/fiber_state.h"
+#include "fiber/stack_pool.h"
 #include "os/context.h"
 
 /* Records of neighbours start at different cache sets: with a thousand fibers in turn, the first lines
@@ -109,6 +110,8 @@ static __attribute__((noinline)) hf_status go_out_annotated(struct hf_fiber *fib
 static inline void arrived(struct hf_fiber *fiber) {
     if ((fiber->flags & HFI_FIBER_ANNOTATED) != 0 && hfi_asan_is_here())
         __sanitizer_finish_switch_fiber(NULL, &fiber->asan_back_low, &fiber->asan_back_size);
+    /* This thread need not be the one that took the stack. */
+    if (__builtin_expect(hfi_stack_overflow_installed(), 0)) (void)hf_stack_thread_prepare();
 }
 
 void hfi_fiber_arrived(struct hf_fiber *fiber) {

@@ -25,7 +25,7 @@ struct region_entry {
 };
 
 static struct region_entry table[REGIONS_MAX];
-static _Atomic uint32_t installed; /* 1 + hf_stack_policy; 0: not */
+_Atomic uint32_t hfi_stack_policy;
 
 bool hfi_stack_region_add(hf_stack_pool *pool, const struct hfi_region *region, uint32_t first) {
     for (uint32_t i = 0; i < REGIONS_MAX; i++) {
@@ -140,17 +140,13 @@ static void judge(const struct hfi_os_fault *fault) {
     report.damage_offset = (const char *)fault->address - (const char *)report.block;
     report.high_water = pool->stack_size - hfi_os_first_resident(report.block, pool->stack_size);
     hfi_stack_describe(pool, slot, report.name);
-    bool ends = atomic_load_explicit(&installed, memory_order_relaxed) == 1 + HF_STACK_ABORT;
+    bool ends = atomic_load_explicit(&hfi_stack_policy, memory_order_relaxed) == 1 + HF_STACK_ABORT;
     if (!hfi_report_has_sink() && hfi_policy() != HF_POLICY_ABORT) say(&report);
     hfi_report_emit(&report);
     if (ends) abort();
 }
 
 /* --- install -------------------------------------------------------------------------------- */
-
-bool hfi_stack_overflow_installed(void) {
-    return atomic_load_explicit(&installed, memory_order_relaxed) != 0;
-}
 
 hf_status hf_stack_thread_prepare(void) {
     if (hfi_os_altstack_prepare() == 0) return HF_OK;
@@ -162,13 +158,13 @@ hf_status hf_stack_overflow_install(hf_stack_policy policy) {
     hf_status status = hf_stack_thread_prepare();
     if (status != HF_OK) return status;
     if (hfi_os_fault_install(judge) != 0) return HF_E_SYSTEM;
-    atomic_store_explicit(&installed, 1 + (uint32_t)policy, memory_order_relaxed);
+    atomic_store_explicit(&hfi_stack_policy, 1 + (uint32_t)policy, memory_order_relaxed);
     return HF_OK;
 }
 
 hf_status hf_stack_overflow_remove(void) {
     if (!hfi_stack_overflow_installed()) return HF_OK;
     if (hfi_os_fault_remove(judge) != 0) return errno == EBUSY ? HF_E_BUSY : HF_E_SYSTEM;
-    atomic_store_explicit(&installed, 0, memory_order_relaxed);
+    atomic_store_explicit(&hfi_stack_policy, 0, memory_order_relaxed);
     return HF_OK;
 }

@@ -155,7 +155,12 @@ void hfi_stack_high_water_note(hf_stack_pool *pool, size_t bytes);
 /* The table that the fault handler reads. False: it is full, and faults there are not named. */
 bool hfi_stack_region_add(hf_stack_pool *pool, const struct hfi_region *region, uint32_t first);
 void hfi_stack_regions_forget(const hf_stack_pool *pool);
-bool hfi_stack_overflow_installed(void);
+/* 1 + hf_stack_policy; 0: no handler. */
+extern _Atomic uint32_t hfi_stack_policy __attribute__((visibility("hidden")));
+static inline bool hfi_stack_overflow_installed(void) {
+    /* relaxed: a thread that installs has a signal stack; others get theirs when they hear of it. */
+    return atomic_load_explicit(&hfi_stack_policy, memory_order_relaxed) != 0;
+}
 /* "fiber 'x'" or "stack 7"; at least 48 bytes. */
 void hfi_stack_describe(const hf_stack_pool *pool, const struct hfi_stack_slot *slot, char *text);
 static inline char *hfi_stack_low(const hf_stack_pool *pool, const struct hfi_stack_slot *slot) {

@@ -393,6 +393,19 @@ static void thread_sin(void *context) {
     CHECK_EQ(pthread_create(&thread, NULL, overflow_in_thread, context), 0);
     pthread_join(thread, NULL);
 }
+static void *resume_in_thread(void *fiber) {
+    hf_fiber_resume(fiber, NULL, NULL);
+    return NULL;
+}
+/* The thread has never taken a stack. */
+static void moved_sin(void *context) {
+    pthread_t thread;
+    hf_fiber *fiber;
+    CHECK_EQ(hf_stack_overflow_install(HF_STACK_ABORT), HF_OK);
+    CHECK_EQ(hf_fiber_create(context, overflowing, (void *)100000, "moved", 0, &fiber), HF_OK);
+    CHECK_EQ(pthread_create(&thread, NULL, resume_in_thread, fiber), 0);
+    pthread_join(thread, NULL);
+}
 static void tell(const hf_report *report, void *context) {
     (void)context;
     print(report->kind == HF_REPORT_STACK_OVERFLOW ? "handler told: " : "handler wrong: ");
@@ -423,6 +436,8 @@ static void raw_sin(void *context) {
 static void test_overflow_on_another_thread_and_on_a_raw_stack(void) {
     CHECK_DIED_OF(in_child(thread_sin, NULL), SIGABRT);
     CHECK_SAID("fiber 'threaded' overflowed its 64.0 KiB stack");
+    CHECK_DIED_OF(in_child(moved_sin, NULL), SIGABRT);
+    CHECK_SAID("fiber 'moved' overflowed its 64.0 KiB stack");
     int status = in_child(handler_sin, NULL);
     CHECK_SAY(WIFEXITED(status) && WEXITSTATUS(status) == 21, "%#x %s", status, said);
     CHECK_SAID("handler told: fiber 'threaded'");
