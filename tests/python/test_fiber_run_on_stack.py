@@ -200,7 +200,8 @@ def test_warnings_point_at_the_line_that_calls() -> None:
 def test_unknown_interpreter_is_refused_with_the_reason() -> None:
     code = """
         import holdfast
-        holdfast._fiber._refuse("CPython 9.9.9 is not known to this build")
+        from holdfast import _fiber
+        _fiber._refuse("CPython 9.9.9 is not known to this build")
         for use in (lambda: holdfast.run_on_stack(len, ""), lambda: holdfast.Fiber(len)):
             try:
                 use()
