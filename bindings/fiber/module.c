@@ -3,9 +3,10 @@
  * Invariants  if the interpreter is not known, or fails the self-test, everything can be imported and
  *             nothing used: fiber_unsupported says why.
  * Talks to    all of fiber.h, holdfast.errors.   Called by the import of holdfast._fiber.
- * Threads     the GIL is held. Sub-interpreters may import it and get UnsupportedError; those with a
- *             GIL of their own may not.
- * Fails with  ImportError, MemoryError. */
+ * Threads     the GIL is held. Sub-interpreters get UnsupportedError, from the import if the main
+ *             interpreter has not done it yet, else from the use; those with a GIL of their own
+ *             ImportError.
+ * Fails with  UnsupportedError, ImportError, MemoryError. */
 #include "fiber.h"
 
 #include <stdarg.h>
@@ -68,11 +69,7 @@ static PyMethodDef functions[] = {
 static int setup(void) {
     static int done;
     if (done) return 0;
-    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
-        PyErr_SetString(PyExc_ImportError,
-                        "holdfast is to be imported by the main interpreter first");
-        return -1;
-    }
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) return fiber_check_supported();
     if (fiber_thread_setup() < 0 || stack_pool_setup() < 0 || fiber_setup() < 0) return -1;
     done = 1;
 #ifdef INTERPRETER_UNSUPPORTED

@@ -236,16 +236,19 @@ def test_sub_interpreter_imports_and_is_refused() -> None:
     code = """
         import holdfast, _xxsubinterpreters as subinterpreters, sys
         inner = subinterpreters.create()
-        subinterpreters.run_string(inner, f"import sys; sys.path[:] = {sys.path!r}\\n" + '''
+        program = f"import sys; sys.path[:] = {sys.path!r}\\n" + '''
         import holdfast
         try: holdfast.Fiber(len)
         except holdfast.UnsupportedError as error: print(error)
         try: holdfast.run_on_stack(len, "")
         except holdfast.UnsupportedError as error: print(error)
-        '''.replace("        ", ""))
+        '''.replace("        ", "")
+        subinterpreters.run_string(inner, program)  # before the main one has fibers, and after
+        assert holdfast.Fiber(len).resume("abc") == 3
+        subinterpreters.run_string(inner, program)
         assert holdfast.Fiber(len).resume("abc") == 3
     """
-    assert ok(code).count("not the main interpreter") == 2
+    assert ok(code).count("not the main interpreter") == 4
 
 
 # ---- what kills a small stack ----
