@@ -8,6 +8,7 @@
 #include "buffer.hpp"
 #include "core.hpp"
 #include "heap_access.hpp"
+#include "stats_row.hpp"
 
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -65,11 +66,7 @@ nb::tuple stats(const PyHeap &heap) {
         const nb::gil_scoped_release released; /* it looks at every block */
         figures = heap.state->heap().stats();
     }
-    nb::list row;
-    row.append(figures.profile);
-    figures.for_each(
-        [&](const char *, const char *, const char *, std::uint64_t value) { row.append(value); });
-    return nb::tuple(row);
+    return stats_row(figures);
 }
 
 std::string stats_json(const PyHeap &heap) {

@@ -34,6 +34,7 @@ template <class Write> std::string text_of(Write write) {
 }
 
 std::string process_json() {
+    const nb::gil_scoped_release released; /* it looks at every block, twice */
     return text_of(hf_process_json);
 }
 

@@ -13,7 +13,6 @@ bool owns(std::uintptr_t address) {
 } // namespace
 
 NB_MODULE(_core, module) {
-    nb::set_leak_warnings(false); // the default heap keeps its last SoftLimit for ever
     /* Heaps and buffers in module globals are alive at exit, and may be. */
     nb::set_leak_warnings(false);
     module.doc() = "The C++ door of holdfast, as Python objects. Use the package `holdfast`.";

@@ -1,6 +1,6 @@
 /// stats_row.hpp - the figures of an owner as Python takes them: profile, then the order of stats.def.
 ///
-/// Used by     bind_arena.cpp, bind_owner.cpp.
+/// Used by     bind_arena.cpp, bind_heap.cpp, bind_owner.cpp, bind_pool.cpp.
 #ifndef HOLDFAST_BINDINGS_STATS_ROW_HPP
 #define HOLDFAST_BINDINGS_STATS_ROW_HPP
 
