@@ -3,8 +3,8 @@
  *   small:   64 blocks at a time under the pool's lock      middle:  64 blocks of a pool likewise
  *   large:   from the list of live blocks, each looked at under the lock
  *
- * The check runs at the end of every program: of small blocks it passes over those that are whole at
- * a glance, which is nearly all, and over those that were never handed out.
+ * The check runs at the end of every program, sums whenever somebody asks for figures: both look at
+ * small blocks in place, and only what may be damaged becomes a record.
  * Invariants  owns nothing, changes nothing (Squirrel's viewer).
  * Threads     each element was true when it was looked at; memory is read under the lock that keeps it
  *             there. A block in transit between its owner's instructions looks damaged: the check
@@ -99,7 +99,6 @@ static inline bool small_is_whole(const struct hfi_slab *slab, uint32_t index) {
 }
 
 enum { BATCH = 64, GLANCES = 512 };
-enum scope { ALL, SUSPECTS };
 
 /* Where a walk of a pool stands. No slab left the pool while `gone` is unchanged: then `slab` is
  * still there. */
@@ -109,10 +108,14 @@ struct slab_cursor {
     uint32_t index;
 };
 
-/* The next blocks of a pool, newest slab first; false if there are no more behind them. */
-static bool slab_batch(struct hfi_pool *pool, struct slab_cursor *at, enum scope scope,
-                       struct found *batch, size_t *count_out) {
-    size_t count = 0;
+/* Looks at one block; false: enough for now. */
+typedef bool (*glance)(const struct hfi_slab *slab, uint32_t index, void *context);
+
+/* Looks at the next blocks of a pool, newest slab first: all, or those that were handed out once. The
+ * lock is held for GLANCES of them at most. False if there are no more behind them. */
+static inline __attribute__((always_inline)) bool
+slab_run(struct hfi_pool *pool, struct slab_cursor *at, bool all, glance look, void *context) {
+    bool more = true;
     hfi_lock_acquire(&pool->lock);
     if (at->slab == NULL || pool->slabs_gone != at->gone) {
         struct hfi_slab *slab = pool->all;
@@ -122,38 +125,50 @@ static bool slab_batch(struct hfi_pool *pool, struct slab_cursor *at, enum scope
         at->slab = slab;
         at->gone = pool->slabs_gone;
     }
-    for (unsigned look = 0; at->slab != NULL && count < BATCH && look < GLANCES; look++) {
+    for (unsigned glances = 0; at->slab != NULL && more && glances < GLANCES; glances++) {
         const struct hfi_slab *slab = at->slab;
-        uint32_t end = scope == ALL                          ? slab->count
-                       : slab->state == HFI_SLAB_QUARANTINED ? 0
-                                                             : slab->fresh;
         at->number = slab->number;
-        if (at->index >= end) {
-            at->slab = slab->all_next;
-            at->number--; /* at the end: no slab is older */
-            at->index = 0;
+        if (at->index < (all ? slab->count : slab->fresh)) {
+            more = look(slab, at->index++, context);
             continue;
         }
-        uint32_t index = at->index++;
-        if (scope == ALL || !small_is_whole(slab, index))
-            classify_small(slab, index, &batch[count++]);
+        at->slab = slab->all_next;
+        at->number--; /* at the end: no slab is older */
+        at->index = 0;
     }
-    bool more = at->slab != NULL;
+    more = at->slab != NULL;
     hfi_lock_release(&pool->lock);
-    *count_out = count;
     return more;
 }
 
+struct batch {
+    size_t count;
+    struct found found[BATCH];
+};
+
+static bool take_any(const struct hfi_slab *slab, uint32_t index, void *context) {
+    struct batch *batch = context;
+    classify_small(slab, index, &batch->found[batch->count++]);
+    return batch->count < BATCH;
+}
+
+static bool take_suspect(const struct hfi_slab *slab, uint32_t index, void *context) {
+    return small_is_whole(slab, index) || take_any(slab, index, context);
+}
+
+enum scope { ALL, SUSPECTS };
+
 static void walk_pool(struct hfi_pool *pool, enum scope scope, found_visitor visit, void *context,
                       int *stop) {
-    struct found batch[BATCH];
     struct slab_cursor at = {.number = UINT64_MAX};
+    struct batch batch;
     bool more = true;
     while (more && *stop == 0) {
-        size_t count;
-        more = slab_batch(pool, &at, scope, batch, &count);
-        for (size_t i = 0; i < count && *stop == 0; i++)
-            *stop = visit(pool->heap, &batch[i], context);
+        batch.count = 0;
+        more = scope == ALL ? slab_run(pool, &at, true, take_any, &batch)
+                            : slab_run(pool, &at, false, take_suspect, &batch);
+        for (size_t i = 0; i < batch.count && *stop == 0; i++)
+            *stop = visit(pool->heap, &batch.found[i], context);
     }
 }
 
@@ -234,15 +249,19 @@ static void walk_large(hf_heap *heap, found_visitor visit, void *context, int *s
     }
 }
 
+static void walk_larger(hf_heap *heap, found_visitor visit, void *context, int *stop) {
+    struct hfi_middle_pool *pool;
+    for (unsigned i = 0; *stop == 0 && (pool = hfi_middle_pool_at(heap, i)) != NULL; i++)
+        walk_middle(heap, pool, visit, context, stop);
+    if (*stop == 0) walk_large(heap, visit, context, stop);
+}
+
 /* All blocks, or at least those that are suspect. */
 static void walk(hf_heap *heap, enum scope scope, found_visitor visit, void *context) {
     int stop = 0;
     for (unsigned i = 0; i < heap->node_count * HFI_CLASS_COUNT && stop == 0; i++)
         if (i % HFI_CLASS_COUNT != 0) walk_pool(&heap->pools[i], scope, visit, context, &stop);
-    struct hfi_middle_pool *pool;
-    for (unsigned i = 0; stop == 0 && (pool = hfi_middle_pool_at(heap, i)) != NULL; i++)
-        walk_middle(heap, pool, visit, context, &stop);
-    if (stop == 0) walk_large(heap, visit, context, &stop);
+    walk_larger(heap, visit, context, &stop);
 }
 
 /* --- view ----------------------------------------------------------------------------------- */
@@ -406,26 +425,48 @@ hf_status hf_heap_check(hf_heap *heap, size_t *found_out) {
 
 /* --- sums ----------------------------------------------------------------------------------- */
 
-static int sum_one(hf_heap *heap, const struct found *found, void *context) {
+/* What classify_small would call live. */
+static bool sum_small(const struct hfi_slab *slab, uint32_t index, void *context) {
+    struct hfi_live_sum *sum = context;
+    const char *block = hfi_slab_block(slab, index);
+    size_t extent = slab->block_size, size = extent;
+    if (hfi_slab_has(slab, index)) return true;
+    uint64_t note = hfi_block_peek_note(block, extent);
+    if (note <= HFI_NOTE_MAX) {
+        if (note_fits(extent, note)) size = hfi_block_size(extent, note);
+    } else if (hfi_block_peek_note_freed(block, extent) <= HFI_NOTE_MAX ||
+               (slab->purged && hfi_peek64(hfi_block_trailer(block, extent)) == 0)) {
+        return true;
+    }
+    if (slab->state == HFI_SLAB_QUARANTINED) {
+        sum->quarantined_live_bytes += size;
+        sum->quarantined_live_extent += extent;
+    } else {
+        sum->small_blocks++;
+        sum->small_bytes += size;
+        sum->small_extent += extent;
+    }
+    return true;
+}
+
+static int sum_larger(hf_heap *heap, const struct found *found, void *context) {
     struct hfi_live_sum *sum = context;
     (void)heap;
     if (found->block.state != HF_BLOCK_LIVE) return 0;
-    if (found->block.tier == HF_TIER_MIDDLE) {
+    if (found->block.tier == HF_TIER_MIDDLE)
         sum->middle_bytes += found->block.size;
-    } else if (found->block.tier == HF_TIER_LARGE) {
+    else
         sum->large_bytes += found->block.size;
-    } else if (found->quarantined) {
-        sum->quarantined_live_bytes += found->block.size;
-        sum->quarantined_live_extent += found->block.class_size;
-    } else {
-        sum->small_blocks++;
-        sum->small_bytes += found->block.size;
-        sum->small_extent += found->block.class_size;
-    }
     return 0;
 }
 
 void hfi_walk_sum(hf_heap *heap, struct hfi_live_sum *out) {
+    int stop = 0;
     *out = (struct hfi_live_sum){0};
-    walk(heap, ALL, sum_one, out);
+    for (unsigned i = 0; heap->trailer && i < heap->node_count * HFI_CLASS_COUNT; i++) {
+        struct slab_cursor at = {.number = UINT64_MAX};
+        while (i % HFI_CLASS_COUNT != 0 && slab_run(&heap->pools[i], &at, false, sum_small, out)) {
+        }
+    }
+    walk_larger(heap, sum_larger, out, &stop);
 }
