@@ -6,7 +6,7 @@
  * it. Blocks are handed out lowest address first. Blocks from `fresh` on were never handed out and
  * their memory was not touched.
  * Invariants  taken + popcount(free) == count; EMPTY <=> taken == 0; FULL <=> taken == count.
- * Talks to    block.h.   Called by heap/pool.c, heap/walk.c.
+ * Talks to    block.h.   Called by heap/pool.c, heap/walk.c, arena/object_pool*.c.
  * Threads     the caller's pool lock guards everything but the constant fields. `state`, `fresh`,
  *             `purged` and the bitmap are also looked at without it (base/racy.h): blocks that were
  *             handed out lie below `fresh`, and QUARANTINED is for ever.
