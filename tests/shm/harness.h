@@ -62,7 +62,7 @@ struct harness_weave {
         void *world); /* a fresh state; cheap: it runs once per schedule                 */
     void (*actor[HARNESS_ACTORS_MAX])(
         void *world); /* each on a participant of its own            */
-    /* Makes the participant of this actor dead: drops its lock (close(hf_shm_file(shm))); NULL: none
+    /* Makes the participant of this actor dead: hfi_shm_abandon(its segment); NULL: none
      * is killed. With it, every schedule is also run with actor 0 dying at each of its steps. */
     void (*die)(void *world, unsigned actor);
     void (*verify)(void *world,
