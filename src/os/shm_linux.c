@@ -11,11 +11,15 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <linux/magic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -181,8 +185,37 @@ int hfi_os_shm_set_size(int file, uint64_t size) {
     return ftruncate(file, (off_t)size);
 }
 
+/* A number of /proc/meminfo [bytes]; UINT64_MAX if it is not there. */
+static uint64_t meminfo(const char *text, const char *key) {
+    const char *found = strstr(text, key);
+    return found ? strtoull(found + strlen(key), NULL, 10) * 1024 : UINT64_MAX;
+}
+
+/* Whether the file system, and for one in memory the machine, has this much left. tmpfs may promise
+ * more than there is memory (its usual limit is not less than all of it): then taking what it
+ * promises would not fail but have processes killed. */
+static bool room_is_there(int file, uint64_t size) {
+    struct statvfs room;
+    struct statfs kind;
+    if (fstatvfs(file, &room) == 0 && room.f_blocks > 0 &&
+        size / room.f_frsize > (uint64_t)room.f_bavail)
+        return false;
+    if (fstatfs(file, &kind) != 0 || kind.f_type != TMPFS_MAGIC) return true;
+    char text[2048];
+    int info = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+    if (info < 0) return true;
+    ssize_t length = read(info, text, sizeof text - 1);
+    close(info);
+    if (length <= 0) return true;
+    text[length] = 0;
+    uint64_t available = meminfo(text, "MemAvailable:"), swap = meminfo(text, "SwapFree:");
+    if (available == UINT64_MAX) return true;
+    if (swap != UINT64_MAX) available += swap;
+    return size <= available - available / 32; /* a little is left for everybody else */
+}
+
 int hfi_os_shm_extend(int file, uint64_t from, uint64_t to) {
-    if (failure_injected()) {
+    if (failure_injected() || (to > from && !room_is_there(file, to - from))) {
         errno = ENOSPC;
         return -1;
     }
