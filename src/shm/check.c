@@ -197,8 +197,7 @@ hf_status hf_shm_figures_of(hf_shm *shm, const char *name, hf_shm_figures *figur
 
 /* --- repair ----------------------------------------------------------------------------------- */
 
-/* Under the table's lock. What cannot be loses its name and then its row: its bytes were never
- * counted, so nothing is lost with it. */
+/* Under the table's lock. What cannot be loses its row: nobody can have it open. */
 static size_t row_repair(hf_shm *shm, uint32_t index) {
     struct hfi_shm_row *row = hfi_shm_row_of(shm, index);
     uint64_t control = hfi_shm_load64(&row->control);
@@ -218,13 +217,16 @@ static size_t row_repair(hf_shm *shm, uint32_t index) {
         repaired += wrong != 0;
     }
     if (hfi_shm_control_state(control) == HFI_SHM_ROW_EMPTY) return repaired;
-    bool sound = hfi_shm_see(shm, index, &sight, name, NULL) && hfi_shm_sound(shm, &sight.facts) &&
-                 sight.facts.hash == hfi_shm_hash(name);
+    bool sound = hfi_shm_see(shm, index, &sight, name, NULL) && hfi_shm_sound(shm, &sight.facts);
     if (!sound)
-        repaired +=
-            hfi_shm_swap64(&row->control, &control, hfi_shm_control(next, 0, HFI_SHM_ROW_EMPTY));
-    else
-        hfi_shm_reclaim(shm, index);
+        return repaired +
+               hfi_shm_swap64(&row->control, &control, hfi_shm_control(next, 0, HFI_SHM_ROW_EMPTY));
+    /* The name or its hash was hit; nobody can say which. The bytes may be in use: the row stays. */
+    if (sight.facts.hash != hfi_shm_hash(name)) {
+        hfi_shm_store64(&row->facts[0], hfi_shm_hash(name));
+        repaired++;
+    }
+    hfi_shm_reclaim(shm, index);
     return repaired;
 }
 

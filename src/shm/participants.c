@@ -49,7 +49,7 @@ bool hfi_shm_dead(hf_shm *shm, uint32_t owner) {
     if (owner == hfi_shm_self(shm)) return false;
     if (owner == 0 || owner > hfi_shm_places(shm)) return true;
     /* Its place is being recovered, perhaps by one who was stopped in it: what it held is nobody's. */
-    if (hfi_shm_load32(&hfi_shm_place_of(shm, owner - 1)->state) != HFI_SHM_JOINED) return true;
+    if (hfi_shm_load32(&hfi_shm_place_of(shm, owner - 1)->state) == HFI_SHM_BURIED) return true;
     hfi_shm_step();
     return !hfi_os_shm_locked(shm->file, byte_of(owner), 1, NULL, NULL);
 }

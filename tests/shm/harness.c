@@ -13,7 +13,7 @@
 #define FOLDER "/dev/shm/"
 #define PREFIX "holdfast-t-"
 
-static char names[8][64];
+static char names[64][64];
 static unsigned name_count;
 static pid_t name_owner;
 
