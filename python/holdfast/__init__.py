@@ -129,13 +129,15 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name, name)
-    if home not in _HOMES:
-        raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
-    module: Any = __import__(f"holdfast.{home}", fromlist=["*"])
-    value = globals()[name] = getattr(module, name) if name in _HOME_OF else module
-    return value
+if not TYPE_CHECKING:  # else every misspelt name would have a type
+
+    def __getattr__(name: str) -> Any:
+        home = _HOME_OF.get(name, name)
+        if home not in _HOMES:
+            raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+        module: Any = __import__(f"holdfast.{home}", fromlist=["*"])
+        value = globals()[name] = getattr(module, name) if name in _HOME_OF else module
+        return value
 
 
 def __dir__() -> list[str]:

@@ -5,9 +5,11 @@ Method: fresh interpreters; what is loaded is read from sys.modules.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import holdfast
 
@@ -37,6 +39,20 @@ def test_public_name_comes_from_the_module_that_lists_it() -> None:
         for name in names:
             assert name in module.__all__
             assert getattr(holdfast, name) is getattr(module, name)
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    tree = ast.parse(Path(holdfast.__file__).read_text())
+    seen = {
+        (node.module, alias.name)
+        for block in tree.body
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in block.body
+        if isinstance(node, ast.ImportFrom) and node.module != "typing"
+        for alias in node.names
+    }
+    at_home = {(f"holdfast.{home}", name) for name, home in holdfast._HOME_OF.items()}
+    assert seen == at_home | {("holdfast", "mr"), ("holdfast", "numpy")}
 
 
 def test_module_is_found_without_importing_it() -> None:
