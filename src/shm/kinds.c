@@ -4,6 +4,9 @@
  *             repair and figures of the segment. */
 #include "segment.h"
 
+extern const struct hfi_shm_kind hfi_shm_queue_kind;
+
 const struct hfi_shm_kind *const hfi_shm_kinds[HF_SHM_KIND_COUNT] = {
     [HF_SHM_KIND_SPAN] = NULL,
+    [HF_SHM_KIND_QUEUE] = &hfi_shm_queue_kind,
 };
