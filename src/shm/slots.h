@@ -9,7 +9,7 @@
  * Invariants  a slot changes hands by one compare-and-swap of its own word, and every giving back and
  *             taking over makes the handle stale. A hint that is set too much costs one look; one that
  *             is missing costs a rebuild, which a death asks for (state.suspect).
- * Talks to    access.h.   Called by shm/pool.c, shm/map.c: the bytes are theirs.
+ * Talks to    access.h.   Called by shm/pool.c, shm/semaphore.c, shm/map.c: the bytes are theirs.
  * Threads     everything is lock-free and may be called by any thread of any process.
  * Fails with  HF_E_STALE: the handle is of a former use. HF_E_INVALID: it never was one of these
  *             slots, or another owner has it (hfi_shm_slots_word tells which).
@@ -101,6 +101,11 @@ size_t hfi_shm_slots_rebuild(const struct hfi_shm_slots *slots);
 bool hfi_shm_slots_suspect(const struct hfi_shm_slots *slots);
 /* Sets bit o of set[o / 64] for every owner o of a slot; `set` has 16 words. Others are left out. */
 void hfi_shm_slots_owners(const struct hfi_shm_slots *slots, uint64_t *set);
+/* Nothing was found: looks for dead owners and missing hints, at most so often that it takes a small
+ * part of the time; `next` is private and begins as 0. True if it is worth looking for a slot again. */
+struct hf_shm;
+bool hfi_shm_slots_search(struct hf_shm *shm, const struct hfi_shm_slots *slots,
+                          _Atomic uint64_t *next);
 /* True if no legal sequence of operations leaves this own word. */
 bool hfi_shm_slots_wrong(uint64_t word);
 /* Frees slots whose own word is wrong and makes the hints exact where nobody is at work. */

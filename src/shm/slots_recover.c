@@ -40,7 +40,7 @@ static bool slot_take_back(const struct hfi_shm_slots *slots, uint32_t index, ui
 size_t hfi_shm_slots_recover(const struct hfi_shm_slots *slots, uint32_t dead, uint32_t self,
                              hfi_shm_slots_clean clean, void *context) {
     size_t freed = 0;
-    if (dead == 0 || dead == HFI_SHM_SLOT_PASSED || dead == self) return 0;
+    if (dead == 0 || dead == HFI_SHM_SLOT_PASSED) return 0;
     for (uint32_t i = 0; i < slots->count; i++) {
         uint64_t own = hfi_shm_load64(&slots->own[i]);
         if (hfi_shm_slot_owner(own) != dead) continue;
