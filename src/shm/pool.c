@@ -10,9 +10,7 @@
  *             the next look of the sleeper, 50 ms later at most.
  * Threads     every function from any thread of any process.
  * Fails with  HF_E_EMPTY, HF_E_TIMEOUT, HF_E_STALE, HF_E_INVALID, each with a sentence. */
-#include <limits.h>
-#include <stdlib.h>
-
+#include "handle.h"
 #include "pool_state.h"
 
 #define POOL_LINE 128u
@@ -115,7 +113,7 @@ hf_status hf_shm_pool_open(hf_shm *shm, const char *name, hf_shm_mode mode,
                                  &layout))
             return hfi_shm_say(
                 HF_E_INVALID,
-                "pool '%s': %" PRIu64 " objects of %" PRIu64 " bytes aligned to %" PRIu64
+                "pool \"%s\": %" PRIu64 " objects of %" PRIu64 " bytes aligned to %" PRIu64
                 ": capacity goes from 1 to 2^28, sizes from 1 byte to 2^40 and 2^46 in all, "
                 "alignment is a power of two from 8 to 4096",
                 name, options->capacity, options->object_size, asked.options.alignment);
@@ -130,26 +128,20 @@ hf_status hf_shm_pool_open(hf_shm *shm, const char *name, hf_shm_mode mode,
                                       .options = &asked,
                                       .init = pool_init,
                                       .accept = pool_accept};
-    hf_shm_pool *pool = calloc(1, sizeof *pool);
-    if (!pool) return hfi_shm_say(HF_E_NO_MEMORY, "pool '%s': no memory for its handle", name);
-    hf_status status = hfi_shm_attach(shm, mode, &request, &pool->part);
-    if (status != HF_OK) {
-        free(pool);
-        return status;
-    }
+    hf_status status = HF_OK;
+    hf_shm_pool *pool = hfi_shm_handle_open(shm, mode, &request, sizeof *pool, &status);
+    if (!pool) return status;
     if (!hfi_shm_pool_view(&pool->part, &pool->view)) {
-        hfi_shm_detach(&pool->part);
-        free(pool);
-        return hfi_shm_say(HF_E_CORRUPT, "pool '%s': its header changed while it was opened", name);
+        hfi_shm_handle_close(pool);
+        return hfi_shm_say(HF_E_CORRUPT, "pool \"%s\": its header changed while it was opened",
+                           name);
     }
     *pool_out = pool;
     return HF_OK;
 }
 
 void hf_shm_pool_close(hf_shm_pool *pool) {
-    if (!pool) return;
-    hfi_shm_detach(&pool->part);
-    free(pool);
+    hfi_shm_handle_close(pool);
 }
 
 /* --- one object ------------------------------------------------------------------------------- */

@@ -1,0 +1,115 @@
+/* barrier_kind.c - a barrier as its segment sees it: where it lies, recover, check, repair, figures.
+ *
+ * Contract    struct hfi_shm_kind.   Talks to segment.h, barrier_state.h.   Called by kinds.c.
+ * Invariants  one death breaks one round: the phase names the culprit of the last broken one, so that
+ *             whoever recovers the same participant at the same time, or again, sees that it is done.
+ * Killed      recover is run again for the same owner by the next one, from any point.
+ * Threads     by several processes at once, while others use the barrier. */
+#include <inttypes.h>
+
+#include "barrier_state.h"
+
+#define SEATS_AT (3 * HFI_SHM_LINE)
+
+uint64_t hfi_shm_barrier_size(uint32_t parties) {
+    return SEATS_AT + (uint64_t)parties * 8;
+}
+
+bool hfi_shm_barrier_view(const struct hfi_shm_part *part, struct barrier_view *view) {
+    if (part->size < SEATS_AT) return false;
+    const struct barrier_header header = *(const struct barrier_header *)(const void *)part->base;
+    if (header.parties == 0 || header.parties > HF_SHM_BARRIER_PARTIES_MAX) return false;
+    if (header.parties != part->element_count || header.on_death > HF_SHM_BARRIER_GO_ON)
+        return false;
+    if (part->size < hfi_shm_barrier_size(header.parties)) return false;
+    view->phase = (_Atomic uint64_t *)(void *)(part->base + HFI_SHM_LINE);
+    view->passed = (struct hfi_shm_event *)(void *)(part->base + 2 * HFI_SHM_LINE);
+    view->seats = (_Atomic uint64_t *)(void *)(part->base + SEATS_AT);
+    view->parties = header.parties;
+    view->go_on = header.on_death == HF_SHM_BARRIER_GO_ON;
+    return true;
+}
+
+uint32_t hfi_shm_barrier_arrived(const struct barrier_view *view) {
+    const uint32_t round = phase_round(hfi_shm_load64(view->phase));
+    uint32_t arrived = 0;
+    for (uint32_t i = 0; i < view->parties; i++) {
+        const uint64_t seat = hfi_shm_load64(&view->seats[i]);
+        arrived += seat_arrived(seat, round) && (seat & SEAT_GONE) == 0;
+    }
+    return arrived;
+}
+
+/* Breaks the round for the death of one who sat in it, or in the one before, once. */
+static void barrier_break(const struct barrier_view *view, uint64_t seat) {
+    const uint32_t owner = seat_owner(seat);
+    uint64_t phase = hfi_shm_load64(view->phase);
+    for (int tries = 0; tries < BARRIER_TRIES; tries++) {
+        const uint32_t ago = (phase_round(phase) - seat_round(seat)) & ROUND_MASK;
+        const bool done = (phase_outcomes(phase) & 1) != 0 && phase_culprit(phase) == owner;
+        if (ago > 1 || (ago == 1 && done && !HFI_SHM_MUTANT(542))) return;
+        if (!hfi_shm_swap64(view->phase, &phase, phase_next(phase, true, owner))) continue;
+        hfi_shm_signal(view->passed, INT32_MAX);
+        return;
+    }
+}
+
+static void barrier_recover(const struct hfi_shm_part *part, uint32_t owner) {
+    struct barrier_view view;
+    if (owner == 0 || !hfi_shm_barrier_view(part, &view)) return;
+    for (uint32_t i = 0; i < view.parties; i++) {
+        uint64_t seat = hfi_shm_load64(&view.seats[i]);
+        if (seat_owner(seat) != owner) continue;
+        uint64_t left = seat_make(seat_round(seat), 0);
+        if (view.go_on)
+            left |= SEAT_GONE;
+        else if (!HFI_SHM_MUTANT(543))
+            barrier_break(&view, seat);
+        (void)hfi_shm_swap64(&view.seats[i], &seat, left);
+    }
+    if (view.go_on) (void)hfi_shm_barrier_complete(&view, hfi_shm_load64(view.phase));
+}
+
+static bool seat_wrong(uint64_t seat) {
+    const uint64_t known = SEAT_LEAVING | SEAT_GONE | 0xffff | (uint64_t)ROUND_MASK << 32;
+    return seat_owner(seat) >= HFI_SHM_OWNER_MAX || (seat & ~known) != 0 ||
+           ((seat & SEAT_GONE) && seat_owner(seat) != 0);
+}
+
+static void barrier_check(const struct hfi_shm_part *part, struct hfi_shm_finding *finding) {
+    struct barrier_view view;
+    if (!hfi_shm_barrier_view(part, &view)) {
+        hfi_shm_fault(finding, "the header contradicts the entry");
+        return;
+    }
+    for (uint32_t i = 0; i < view.parties; i++) {
+        const uint64_t seat = hfi_shm_load64(&view.seats[i]);
+        if (seat_wrong(seat))
+            hfi_shm_fault(finding, "seat %" PRIu32 ": its word 0x%" PRIx64 " is none", i, seat);
+    }
+}
+
+static size_t barrier_repair(const struct hfi_shm_part *part) {
+    struct barrier_view view;
+    size_t repaired = 0;
+    if (!hfi_shm_barrier_view(part, &view)) return 0;
+    for (uint32_t i = 0; i < view.parties; i++) {
+        uint64_t seat = hfi_shm_load64(&view.seats[i]);
+        if (seat_wrong(seat)) repaired += hfi_shm_swap64(&view.seats[i], &seat, 0);
+    }
+    return repaired;
+}
+
+static void barrier_figures(const struct hfi_shm_part *part, hf_shm_figures *figures_out) {
+    struct barrier_view view;
+    if (!hfi_shm_barrier_view(part, &view)) return;
+    figures_out->capacity = view.parties;
+    figures_out->count = hfi_shm_barrier_arrived(&view);
+    figures_out->written = (phase_round(hfi_shm_load64(view.phase)) - 1) & ROUND_MASK;
+}
+
+const struct hfi_shm_kind hfi_shm_barrier_kind = {.layout = 1,
+                                                  .recover = barrier_recover,
+                                                  .check = barrier_check,
+                                                  .repair = barrier_repair,
+                                                  .figures = barrier_figures};
