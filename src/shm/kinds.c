@@ -4,9 +4,21 @@
  *             repair and figures of the segment. */
 #include "segment.h"
 
+extern const struct hfi_shm_kind hfi_shm_barrier_kind;
+extern const struct hfi_shm_kind hfi_shm_cells_kind;
+extern const struct hfi_shm_kind hfi_shm_event_kind;
+extern const struct hfi_shm_kind hfi_shm_mutex_kind;
+extern const struct hfi_shm_kind hfi_shm_pool_kind;
 extern const struct hfi_shm_kind hfi_shm_queue_kind;
+extern const struct hfi_shm_kind hfi_shm_semaphore_kind;
 
 const struct hfi_shm_kind *const hfi_shm_kinds[HF_SHM_KIND_COUNT] = {
     [HF_SHM_KIND_SPAN] = NULL,
+    [HF_SHM_KIND_BARRIER] = &hfi_shm_barrier_kind,
+    [HF_SHM_KIND_CELLS] = &hfi_shm_cells_kind,
+    [HF_SHM_KIND_EVENT] = &hfi_shm_event_kind,
+    [HF_SHM_KIND_MUTEX] = &hfi_shm_mutex_kind,
+    [HF_SHM_KIND_POOL] = &hfi_shm_pool_kind,
     [HF_SHM_KIND_QUEUE] = &hfi_shm_queue_kind,
+    [HF_SHM_KIND_SEMAPHORE] = &hfi_shm_semaphore_kind,
 };
