@@ -9,6 +9,7 @@ extern const struct hfi_shm_kind hfi_shm_cells_kind;
 extern const struct hfi_shm_kind hfi_shm_event_kind;
 extern const struct hfi_shm_kind hfi_shm_mutex_kind;
 extern const struct hfi_shm_kind hfi_shm_pool_kind;
+extern const struct hfi_shm_kind hfi_shm_map_kind;
 extern const struct hfi_shm_kind hfi_shm_queue_kind;
 extern const struct hfi_shm_kind hfi_shm_semaphore_kind;
 
@@ -21,4 +22,5 @@ const struct hfi_shm_kind *const hfi_shm_kinds[HF_SHM_KIND_COUNT] = {
     [HF_SHM_KIND_POOL] = &hfi_shm_pool_kind,
     [HF_SHM_KIND_QUEUE] = &hfi_shm_queue_kind,
     [HF_SHM_KIND_SEMAPHORE] = &hfi_shm_semaphore_kind,
+    [HF_SHM_KIND_MAP] = &hfi_shm_map_kind,
 };
