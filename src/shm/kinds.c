@@ -11,6 +11,7 @@ extern const struct hfi_shm_kind hfi_shm_mutex_kind;
 extern const struct hfi_shm_kind hfi_shm_pool_kind;
 extern const struct hfi_shm_kind hfi_shm_map_kind;
 extern const struct hfi_shm_kind hfi_shm_queue_kind;
+extern const struct hfi_shm_kind hfi_shm_ring_kind;
 extern const struct hfi_shm_kind hfi_shm_semaphore_kind;
 
 const struct hfi_shm_kind *const hfi_shm_kinds[HF_SHM_KIND_COUNT] = {
@@ -21,6 +22,7 @@ const struct hfi_shm_kind *const hfi_shm_kinds[HF_SHM_KIND_COUNT] = {
     [HF_SHM_KIND_MUTEX] = &hfi_shm_mutex_kind,
     [HF_SHM_KIND_POOL] = &hfi_shm_pool_kind,
     [HF_SHM_KIND_QUEUE] = &hfi_shm_queue_kind,
+    [HF_SHM_KIND_RING] = &hfi_shm_ring_kind,
     [HF_SHM_KIND_SEMAPHORE] = &hfi_shm_semaphore_kind,
     [HF_SHM_KIND_MAP] = &hfi_shm_map_kind,
 };
