@@ -4,6 +4,7 @@
  *             repair and figures of the segment. */
 #include "segment.h"
 
+extern const struct hfi_shm_kind hfi_shm_array_kind;
 extern const struct hfi_shm_kind hfi_shm_barrier_kind;
 extern const struct hfi_shm_kind hfi_shm_cells_kind;
 extern const struct hfi_shm_kind hfi_shm_event_kind;
@@ -16,6 +17,7 @@ extern const struct hfi_shm_kind hfi_shm_semaphore_kind;
 
 const struct hfi_shm_kind *const hfi_shm_kinds[HF_SHM_KIND_COUNT] = {
     [HF_SHM_KIND_SPAN] = NULL,
+    [HF_SHM_KIND_ARRAY] = &hfi_shm_array_kind,
     [HF_SHM_KIND_BARRIER] = &hfi_shm_barrier_kind,
     [HF_SHM_KIND_CELLS] = &hfi_shm_cells_kind,
     [HF_SHM_KIND_EVENT] = &hfi_shm_event_kind,
