@@ -355,6 +355,7 @@ static void test_faults_of_order_are_caught(void) {
     struct world overwrite = {.reliable = false}, reliable = {.reliable = true};
     harness_weave_mutant_is_caught(&overwriting, &overwrite, 601); /* announces nothing         */
     harness_weave_mutant_is_caught(&overwriting, &overwrite, 603); /* reader does not look      */
+    harness_weave_mutant_is_caught(&overwriting, &overwrite, 607); /* skips and does not count  */
     harness_weave_mutant_is_caught(&joining, &reliable, 605);      /* joins where it first stood */
     harness_weave_mutant_is_caught(&joining, &reliable, 606);      /* does not say how far       */
     harness_weave_mutant_is_caught(&claiming, &overwrite, 608);    /* takes a living one's lease */
