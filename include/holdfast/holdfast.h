@@ -9,6 +9,7 @@
 #include <holdfast/owner.h>
 #include <holdfast/pool.h>
 #include <holdfast/report.h>
+#include <holdfast/shm.h>
 #include <holdfast/stack.h>
 #include <holdfast/stats.h>
 #include <holdfast/status.h>

@@ -13,6 +13,7 @@
 #include <holdfast/options.hpp>
 #include <holdfast/pool.hpp>
 #include <holdfast/report.hpp>
+#include <holdfast/shm.hpp>
 #include <holdfast/stack.hpp>
 #include <holdfast/stats.hpp>
 #include <holdfast/view.hpp>

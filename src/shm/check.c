@@ -57,7 +57,7 @@ static void header_check(hf_shm *shm, struct hfi_shm_finding *finding) {
                       hfi_shm_load32(&header->entries_high), shm->geometry.c.entries_max);
     for (uint32_t i = 0; i < hfi_shm_places(shm); i++) {
         uint32_t state = hfi_shm_load32(&hfi_shm_place_of(shm, i)->state);
-        if (state > HFI_SHM_BURIED)
+        if (state > HFI_SHM_LEFT)
             hfi_shm_fault(finding, "participant %u has state %u, which is none", i, state);
     }
 }
@@ -270,11 +270,8 @@ static size_t places_repair(hf_shm *shm) {
     for (uint32_t i = 0; i < hfi_shm_places(shm); i++) {
         _Atomic uint32_t *state = &hfi_shm_place_of(shm, i)->state;
         uint32_t was = hfi_shm_load32(state);
-        bool lives = i + 1 == hfi_shm_self(shm) ||
-                     hfi_os_shm_locked(shm->file, HFI_SHM_PLACE_BYTE + i, 1, NULL, NULL);
         /* A living one whose state was overwritten is joined; garbage of nobody is to be recovered. */
-        if (was > HFI_SHM_BURIED ||
-            (lives && i + 1 == hfi_shm_self(shm) && was != HFI_SHM_JOINED)) {
+        if (was > HFI_SHM_LEFT || (i + 1 == hfi_shm_self(shm) && was != HFI_SHM_JOINED)) {
             hfi_shm_store32(state, HFI_SHM_JOINED);
             repaired++;
         }

@@ -36,7 +36,8 @@ hf_status hf_shm_info_of(hf_shm *shm, hf_shm_info *info_out) {
     for (size_t i = 0; i < sizeof c->id; i++)
         (void)snprintf(info.id + 2 * i, 3, "%02x", c->id[i]);
     for (uint32_t i = 0; i < c->participants_max; i++) {
-        if (hfi_shm_load32(&hfi_shm_place_of(shm, i)->state) == HFI_SHM_FREE) continue;
+        uint32_t state = hfi_shm_load32(&hfi_shm_place_of(shm, i)->state);
+        if (state == HFI_SHM_FREE || state == HFI_SHM_LEFT) continue;
         if (hfi_shm_dead(shm, i + 1))
             info.participants_dead++;
         else

@@ -25,8 +25,13 @@
 #define HFI_SHM_PAGE        4096u
 #define HFI_SHM_HUGE        ((uint64_t)2 << 20)
 
-enum { HFI_SHM_READY = 1, HFI_SHM_REMOVED = 2 };                   /* header.state */
-enum { HFI_SHM_FREE = 0, HFI_SHM_JOINED = 1, HFI_SHM_BURIED = 2 }; /* place.state  */
+enum { HFI_SHM_READY = 1, HFI_SHM_REMOVED = 2 }; /* header.state */
+enum {
+    HFI_SHM_FREE,
+    HFI_SHM_JOINED,
+    HFI_SHM_BURIED, /* what it held is being given back      */
+    HFI_SHM_LEFT    /* its process ends, or has, without close */
+};                  /* place.state  */
 enum hfi_shm_row_state {
     HFI_SHM_ROW_EMPTY,
     HFI_SHM_ROW_RESERVED,  /* by the holder of the table's lock         */
@@ -55,6 +60,7 @@ struct hfi_shm_header {
     _Atomic uint64_t dirty_end;                      /* bytes behind it were never used: zero  */
     _Atomic uint64_t recoveries;                     /* a figure                               */
     _Atomic uint32_t entries_high;                   /* no row at or above it was ever used    */
+    _Atomic uint32_t alone_pid;                      /* of who last had all bytes, for sentences */
     _Alignas(HFI_SHM_LINE) struct hfi_shm_lock lock; /* of the table           */
 };
 

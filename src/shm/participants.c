@@ -2,6 +2,8 @@
  *
  *   join   alone? (all bytes at once) recover everybody : else the first byte that nobody locks
  *   leave  give back what is held, drop the byte; then alone? (all bytes at once) remove the segment
+ *   exit   the same without giving back, since threads may still run: a second byte keeps the place
+ *          from being followed until the process is gone; the next one to look gives back
  * Invariants  who locks a place's byte is the only one who changes its state and identity.
  *             Taking all bytes succeeds only where nobody lives, and keeps others out meanwhile; the
  *             last one out tries it after its own byte is gone, so one of several last ones succeeds.
@@ -19,6 +21,11 @@
 
 static uint32_t byte_of(uint32_t owner) {
     return HFI_SHM_PLACE_BYTE + owner - 1;
+}
+
+/* Its process lives no more in it, and runs still. Our own locks are not seen. */
+static bool is_ending(hf_shm *shm, uint32_t owner) {
+    return hfi_os_shm_locked(shm->file, HFI_SHM_ENDING_BYTE + owner - 1, 1, NULL, NULL);
 }
 
 hf_status hfi_shm_closed(const hf_shm *shm) {
@@ -51,12 +58,13 @@ bool hfi_shm_dead(hf_shm *shm, uint32_t owner) {
     /* Its place is being recovered, perhaps by one who was stopped in it: what it held is nobody's. */
     if (hfi_shm_load32(&hfi_shm_place_of(shm, owner - 1)->state) == HFI_SHM_BURIED) return true;
     hfi_shm_step();
-    return !hfi_os_shm_locked(shm->file, byte_of(owner), 1, NULL, NULL);
+    return !hfi_os_shm_locked(shm->file, byte_of(owner), 1, NULL, NULL) && !is_ending(shm, owner);
 }
 
 bool hfi_shm_pin_dead(hf_shm *shm, uint32_t owner) {
     if (owner == 0 || owner > hfi_shm_places(shm)) return true; /* nobody ever has this number */
     if (owner == hfi_shm_self(shm)) return false;
+    if (shm->alone) return !is_ending(shm, owner); /* its byte is ours already */
     uint32_t thread = hfi_os_thread_id();
     struct hfi_shm_pin *free_one = NULL;
     bool pinned = false;
@@ -72,8 +80,11 @@ bool hfi_shm_pin_dead(hf_shm *shm, uint32_t owner) {
         if (pin->depth == 0 && free_one == NULL) free_one = pin;
     }
     if (free_one != NULL && hfi_os_shm_lock(shm->file, byte_of(owner), 1)) {
-        *free_one = (struct hfi_shm_pin){owner, thread, 1};
-        pinned = true;
+        pinned = !is_ending(shm, owner);
+        if (pinned)
+            *free_one = (struct hfi_shm_pin){owner, thread, 1};
+        else
+            hfi_os_shm_unlock(shm->file, byte_of(owner), 1);
     }
     hfi_lock_release(&shm->pin_lock);
     return pinned;
@@ -99,16 +110,17 @@ void hfi_shm_bury(hf_shm *shm, uint32_t owner, bool killed) {
     hfi_shm_store32(&place->state, HFI_SHM_FREE);
 }
 
-/* True if there was anything to recover. */
+/* True if it had been killed. */
 static bool recover(hf_shm *shm, uint32_t owner) {
     if (owner == 0 || owner > hfi_shm_places(shm) || hfi_shm_self(shm) == 0) return false;
     struct hfi_shm_place *place = hfi_shm_place_of(shm, owner - 1);
     if (hfi_shm_load32(&place->state) == HFI_SHM_FREE || !hfi_shm_pin_dead(shm, owner))
         return false;
-    bool was = hfi_shm_load32(&place->state) != HFI_SHM_FREE;
-    if (was) hfi_shm_bury(shm, owner, true);
+    uint32_t state = hfi_shm_load32(&place->state);
+    bool killed = state != HFI_SHM_FREE && state != HFI_SHM_LEFT;
+    if (state != HFI_SHM_FREE) hfi_shm_bury(shm, owner, killed);
     hfi_shm_unpin_dead(shm, owner);
-    return was;
+    return killed;
 }
 
 void hfi_shm_recover(hf_shm *shm, uint32_t owner) {
@@ -131,42 +143,57 @@ static bool is_gone(hf_shm *shm) {
 }
 
 static void settle(hf_shm *shm, uint32_t index) {
+    uint32_t state = hfi_shm_load32(&hfi_shm_place_of(shm, index)->state);
     shm->front.self = index + 1;
-    if (hfi_shm_load32(&hfi_shm_place_of(shm, index)->state) != HFI_SHM_FREE)
-        hfi_shm_bury(shm, index + 1, true);
+    if (state != HFI_SHM_FREE) hfi_shm_bury(shm, index + 1, state != HFI_SHM_LEFT);
     hfi_shm_identify(shm, index);
 }
 
 /* All bytes are ours: nobody lives in it, and nobody comes in before we let them. */
 static hf_status join_alone(hf_shm *shm, hf_shm_stale stale, bool fresh) {
     struct hfi_shm_header *header = hfi_shm_header_of(shm);
-    uint32_t places = hfi_shm_places(shm), dead = 0;
+    uint32_t places = hfi_shm_places(shm), dead = 0, self = 1;
     if (!fresh && is_gone(shm)) return (hf_status)HFI_SHM_AGAIN;
-    for (uint32_t i = 0; i < places; i++)
-        dead += hfi_shm_load32(&hfi_shm_place_of(shm, i)->state) != HFI_SHM_FREE;
-    bool left = !fresh && (dead > 0 || hfi_shm_load32(&header->persist) == 0);
-    if (left && stale == HF_SHM_REFUSE)
+    hfi_shm_store32(&header->alone_pid, hfi_os_process_id());
+    for (uint32_t i = 0; i < places; i++) {
+        uint32_t state = hfi_shm_load32(&hfi_shm_place_of(shm, i)->state);
+        dead += state != HFI_SHM_FREE && state != HFI_SHM_LEFT;
+    }
+    if (dead > 0 && stale == HF_SHM_REFUSE)
         return hfi_shm_say(HF_E_OWNER_DIED,
                            "segment \"%s\": nobody lives in it and %u of its participants were "
                            "killed; open it with stale RECOVER or RESET",
                            shm->name, dead);
-    if (left && stale == HF_SHM_RESET) {
+    if (!fresh && stale == HF_SHM_RESET && (dead > 0 || hfi_shm_load32(&header->persist) == 0)) {
         hfi_shm_store32(&header->state, HFI_SHM_REMOVED);
         hfi_shm_unname(shm);
         return (hf_status)HFI_SHM_AGAIN;
     }
-    shm->front.self = 1;
-    for (uint32_t owner = 2; owner <= places; owner++)
-        if (hfi_shm_load32(&hfi_shm_place_of(shm, owner - 1)->state) != HFI_SHM_FREE)
-            hfi_shm_bury(shm, owner, true);
-    settle(shm, 0);
-    if (places > 1) hfi_os_shm_unlock(shm->file, HFI_SHM_PLACE_BYTE + 1, places - 1);
+    while (self <= places && is_ending(shm, self))
+        self++;
+    if (self > places) return HF_E_LIMIT;
+    /* What was written behind it before a power cut is not known. */
+    if (!fresh && shm->on_file) hfi_shm_store64(&header->dirty_end, shm->reserved);
+    shm->alone = 1;
+    settle(shm, self - 1);
+    for (uint32_t owner = 1; owner <= places; owner++) {
+        uint32_t state = hfi_shm_load32(&hfi_shm_place_of(shm, owner - 1)->state);
+        if (owner != self && state != HFI_SHM_FREE && !is_ending(shm, owner))
+            hfi_shm_bury(shm, owner, state != HFI_SHM_LEFT);
+    }
+    shm->alone = 0;
+    if (self > 1) hfi_os_shm_unlock(shm->file, byte_of(1), self - 1);
+    if (self < places) hfi_os_shm_unlock(shm->file, byte_of(self + 1), places - self);
     return HF_OK;
 }
 
 static hf_status join_one(hf_shm *shm) {
     for (uint32_t i = 0; i < hfi_shm_places(shm); i++) {
         if (!hfi_os_shm_lock(shm->file, HFI_SHM_PLACE_BYTE + i, 1)) continue;
+        if (is_ending(shm, i + 1)) {
+            hfi_os_shm_unlock(shm->file, HFI_SHM_PLACE_BYTE + i, 1);
+            continue;
+        }
         if (is_gone(shm)) return (hf_status)HFI_SHM_AGAIN;
         settle(shm, i);
         return HF_OK;
@@ -180,13 +207,11 @@ hf_status hfi_shm_join(hf_shm *shm, hf_shm_stale stale, bool fresh, uint64_t dea
         hfi_shm_step();
         bool alone = hfi_os_shm_lock(shm->file, HFI_SHM_PLACE_BYTE, places);
         hf_status status = alone ? join_alone(shm, stale, fresh) : join_one(shm);
-        if (status != HF_E_LIMIT) {
-            if (status != HF_OK) {
-                hfi_os_shm_unlock(shm->file, HFI_SHM_PLACE_BYTE, places);
-                shm->front.self = 0;
-            }
-            return status;
+        if (status != HF_OK) {
+            hfi_os_shm_unlock(shm->file, HFI_SHM_PLACE_BYTE, places);
+            shm->front.self = 0;
         }
+        if (status != HF_E_LIMIT) return status;
         /* Every byte is locked: by as many participants, or by one who opens or removes it alone. */
         uint32_t first = 0, count = 0;
         bool locked = hfi_os_shm_locked(shm->file, HFI_SHM_PLACE_BYTE, places, &first, &count);
@@ -199,9 +224,9 @@ hf_status hfi_shm_join(hf_shm *shm, hf_shm_stale stale, bool fresh, uint64_t dea
         if (hfi_os_clock_ns() >= deadline)
             return hfi_shm_say(
                 HF_E_TIMEOUT,
-                "segment \"%s\": another process has been opening or removing it for "
-                "longer than lock_wait_ns; is it stopped?",
-                shm->name);
+                "segment \"%s\": process %u has been opening or removing it for longer "
+                "than lock_wait_ns; is it stopped?",
+                shm->name, hfi_shm_load32(&hfi_shm_header_of(shm)->alone_pid));
         hfi_os_pause_ns(RETRY_NS);
     }
 }
@@ -210,31 +235,44 @@ hf_status hfi_shm_join(hf_shm *shm, hf_shm_stale stale, bool fresh, uint64_t dea
 static void remove_alone(hf_shm *shm) {
     struct hfi_shm_header *header = hfi_shm_header_of(shm);
     if (hfi_shm_load32(&header->state) != HFI_SHM_READY) return;
+    hfi_shm_store32(&header->alone_pid, hfi_os_process_id());
     hfi_shm_store32(&header->state, HFI_SHM_REMOVED);
     hfi_shm_unname(shm);
 }
 
-void hfi_shm_leave(hf_shm *shm) {
-    uint32_t self = hfi_shm_self(shm), places = hfi_shm_places(shm);
-    if (self == 0) return;
-    struct hfi_shm_header *header = hfi_shm_header_of(shm);
-    hfi_shm_bury(shm, self, false);
-    shm->front.self = 0;
-    hfi_shm_step();
-    hfi_os_shm_unlock(shm->file, byte_of(self), 1);
-    hfi_shm_step();
-    if (hfi_shm_load32(&header->persist) != 0) return;
-    if (!hfi_os_shm_lock(shm->file, HFI_SHM_PLACE_BYTE, places)) return;
+/* Our own byte is gone already. */
+static void remove_if_alone(hf_shm *shm) {
+    uint32_t places = hfi_shm_places(shm);
+    if (hfi_shm_load32(&hfi_shm_header_of(shm)->persist) != 0 ||
+        !hfi_os_shm_lock(shm->file, HFI_SHM_PLACE_BYTE, places))
+        return;
     remove_alone(shm);
     hfi_os_shm_unlock(shm->file, HFI_SHM_PLACE_BYTE, places);
 }
 
-void hfi_shm_at_exit(void *self, void *context) {
-    hf_shm *shm = self;
+void hfi_shm_leave(hf_shm *shm) {
+    uint32_t self = hfi_shm_self(shm);
+    if (self == 0) return;
+    hfi_shm_bury(shm, self, false);
+    shm->front.self = 0;
+    hfi_shm_step();
+    hfi_os_shm_unlock(shm->file, HFI_SHM_ENDING_BYTE + self - 1, 1);
+    hfi_os_shm_unlock(shm->file, byte_of(self), 1);
+    hfi_shm_step();
+    remove_if_alone(shm);
+}
+
+void hfi_shm_at_exit(void *raw, void *context) {
+    hf_shm *shm = raw;
+    uint32_t self = hfi_shm_self(shm);
     (void)context;
-    if (hfi_shm_self(shm) == 0 || shm->file < 0) return;
-    if (hfi_shm_load32(&hfi_shm_header_of(shm)->persist) != 0) return;
-    if (hfi_os_shm_lock(shm->file, HFI_SHM_PLACE_BYTE, hfi_shm_places(shm))) remove_alone(shm);
+    if (self == 0 || shm->file < 0 ||
+        !hfi_os_shm_lock(shm->file, HFI_SHM_ENDING_BYTE + self - 1, 1))
+        return;
+    hfi_shm_store32(&hfi_shm_place_of(shm, self - 1)->state, HFI_SHM_LEFT);
+    hfi_os_shm_unlock(shm->file, byte_of(self), 1);
+    hfi_shm_step();
+    remove_if_alone(shm);
 }
 
 void hfi_shm_abandon(hf_shm *shm) {
@@ -261,7 +299,8 @@ hf_status hf_shm_participants(hf_shm *shm, hf_shm_participant_visitor visitor, v
     if (visitor == NULL) return hfi_shm_say(HF_E_INVALID, "hf_shm_participants: visitor is NULL");
     for (uint32_t i = 0; i < hfi_shm_places(shm); i++) {
         struct hfi_shm_place *place = hfi_shm_place_of(shm, i);
-        if (hfi_shm_load32(&place->state) == HFI_SHM_FREE) continue;
+        uint32_t state = hfi_shm_load32(&place->state);
+        if (state == HFI_SHM_FREE || state == HFI_SHM_LEFT) continue;
         hf_shm_participant one = {.index = i,
                                   .generation = hfi_shm_load32(&place->generation),
                                   .pid = hfi_shm_load32(&place->pid),

@@ -463,11 +463,21 @@ void hfi_shm_unname(hf_shm *shm) {
     hfi_os_shm_unlock(shm->file, HFI_SHM_NAME_BYTE, 1);
 }
 
+static hf_status say_not_allowed(const char *name, const char *path) {
+    struct hfi_os_file about;
+    if (hfi_os_shm_stat_path(path, &about) != 0) return say_errno("opening", path);
+    return hfi_shm_say(HF_E_PERMISSION,
+                       "segment \"%s\" belongs to user %u and has mode 0%o: this user may not read "
+                       "and write it",
+                       name != NULL ? name : path, about.owner, about.access);
+}
+
 static hf_status open_loop(const char *name, const char *path, hf_shm_mode mode,
                            const hf_shm_options *o, hf_shm **shm_out) {
     for (unsigned round = 0; round < ROUNDS_MAX; round++) {
         hf_status status;
         int file = hfi_os_shm_open(path);
+        if (file < 0 && errno == EACCES) return say_not_allowed(name, path);
         if (file < 0 && errno != ENOENT) return say_errno("opening", path);
         if (file >= 0 && mode == HF_SHM_CREATE) {
             hfi_os_shm_close(file);

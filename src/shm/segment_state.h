@@ -20,9 +20,11 @@
 
 enum { HFI_SHM_PINS = 16, HFI_SHM_AGAIN = 1 /* a status of our own: look again */ };
 
-/* Lock numbers of the file: one for changes of the name, then one for each place. */
-#define HFI_SHM_NAME_BYTE  0u
-#define HFI_SHM_PLACE_BYTE 1u
+/* Lock numbers of the file: one for changes of the name, then one for each place; one more for each
+ * place whose process ends: nobody lives there, and nobody may follow yet. */
+#define HFI_SHM_NAME_BYTE   0u
+#define HFI_SHM_PLACE_BYTE  1u
+#define HFI_SHM_ENDING_BYTE 4096u
 
 struct hfi_shm_extent {
     uint64_t start, end;
@@ -40,7 +42,8 @@ struct hf_shm {
     uint32_t fork_self;
     struct hfi_shm_geometry geometry; /* constant                                */
     uint64_t device, inode;
-    uint32_t on_file, sync, entered;
+    uint32_t on_file, sync;
+    uint32_t alone; /* all bytes are ours                      */
     uint32_t huge_pages;
     int32_t node;
     uint32_t opened; /* structures; guarded by: lock             */
@@ -92,8 +95,8 @@ void hfi_shm_unname(hf_shm *shm);
  * it yet. */
 hf_status hfi_shm_join(hf_shm *shm, hf_shm_stale stale, bool fresh, uint64_t deadline);
 void hfi_shm_leave(hf_shm *shm);
-/* At exit of a process that did not close: removes the segment if nobody else lives in it. The place
- * stays locked: other threads may still run. */
+/* At exit of a process that did not close: it lives no more, and the segment goes if nobody else does.
+ * Nobody follows in its place before the process is gone: other threads may still run. */
 void hfi_shm_at_exit(void *self, void *context);
 void hfi_shm_identify(hf_shm *shm, uint32_t index);
 /* Everything of a participant whose byte the caller has locked, then its place is free. `killed`:

@@ -247,6 +247,14 @@ void hfi_shm_table_recover(hf_shm *shm, uint32_t owner) {
 
 /* --- changes, under the table's lock ---------------------------------------------------------- */
 
+/* Its process, for a sentence. */
+static uint32_t table_holder(hf_shm *shm) {
+    uint32_t owner = hfi_shm_load32(&hfi_shm_header_of(shm)->lock.word) & 0xffff;
+    return owner == 0 || owner > hfi_shm_places(shm)
+               ? 0
+               : hfi_shm_load32(&hfi_shm_place_of(shm, owner - 1)->pid);
+}
+
 hf_status hfi_shm_table_lock(hf_shm *shm) {
     uint32_t died = 0;
     hf_status status = hfi_shm_lock_acquire(shm, &hfi_shm_header_of(shm)->lock,
@@ -254,9 +262,9 @@ hf_status hfi_shm_table_lock(hf_shm *shm) {
     if (status != HF_OK)
         return hfi_shm_say(
             status,
-            "segment \"%s\": participant %u has held the table's lock for longer than "
-            "lock_wait_ns and lives; is it stopped?",
-            shm->name, hfi_shm_load32(&hfi_shm_header_of(shm)->lock.word) & 0xffff);
+            "segment \"%s\": process %u has held the table's lock for longer than lock_wait_ns "
+            "and lives; is it stopped?",
+            shm->name, table_holder(shm));
     /* Whoever reserved without publishing is dead: reserving is done under this lock. */
     for (uint32_t i = 0, rows = hfi_shm_rows(shm); i < rows; i++) {
         struct hfi_shm_row *row = hfi_shm_row_of(shm, i);
