@@ -44,6 +44,9 @@ static void header_check(hf_shm *shm, struct hfi_shm_finding *finding) {
         memcmp(&now, &shm->geometry.c, sizeof now) != 0 ||
         header->checksum != hfi_shm_checksum(&shm->geometry.c))
         hfi_shm_fault(finding, "the header is not what it was when this process opened it");
+    uint32_t state = hfi_shm_load32(&header->state);
+    if (state != HFI_SHM_READY && state != HFI_SHM_REMOVED)
+        hfi_shm_fault(finding, "the state in the header is %u, which is none", state);
     uint64_t size = hfi_shm_load64(&header->size);
     struct hfi_os_file file;
     if (size > shm->reserved || size % HFI_PAGE != 0 || size <= shm->geometry.c.data_at)
@@ -56,9 +59,9 @@ static void header_check(hf_shm *shm, struct hfi_shm_finding *finding) {
         hfi_shm_fault(finding, "the header speaks of %u rows of %u",
                       hfi_shm_load32(&header->entries_high), shm->geometry.c.entries_max);
     for (uint32_t i = 0; i < hfi_shm_places(shm); i++) {
-        uint32_t state = hfi_shm_load32(&hfi_shm_place_of(shm, i)->state);
-        if (state > HFI_SHM_LEFT)
-            hfi_shm_fault(finding, "participant %u has state %u, which is none", i, state);
+        uint32_t place = hfi_shm_load32(&hfi_shm_place_of(shm, i)->state);
+        if (place > HFI_SHM_LEFT)
+            hfi_shm_fault(finding, "participant %u has state %u, which is none", i, place);
     }
 }
 
@@ -236,8 +239,14 @@ static size_t header_repair(hf_shm *shm) {
     uint32_t high = 0;
     for (uint32_t i = 0; i < shm->geometry.c.entries_max; i++)
         if (hfi_shm_load64(&hfi_shm_row_of(shm, i)->control) != 0) high = i + 1;
-    if (hfi_shm_load32(&header->entries_high) != high) {
+    uint32_t now = hfi_shm_load32(&header->entries_high); /* one killed early leaves it higher */
+    if (now < high || now > shm->geometry.c.entries_max) {
         hfi_shm_store32(&header->entries_high, high);
+        repaired++;
+    }
+    uint32_t state = hfi_shm_load32(&header->state);
+    if (state != HFI_SHM_READY && state != HFI_SHM_REMOVED) {
+        hfi_shm_store32(&header->state, HFI_SHM_READY);
         repaired++;
     }
     uint64_t dirty = hfi_shm_load64(&header->dirty_end), size = hfi_shm_size(shm);

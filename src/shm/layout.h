@@ -25,7 +25,9 @@
 #define HFI_SHM_PAGE        4096u
 #define HFI_SHM_HUGE        ((uint64_t)2 << 20)
 
-enum { HFI_SHM_READY = 1, HFI_SHM_REMOVED = 2 }; /* header.state */
+/* header.state: no accident makes the one of the other */
+#define HFI_SHM_READY   UINT32_C(0x59444552)
+#define HFI_SHM_REMOVED UINT32_C(0x454e4f47)
 enum {
     HFI_SHM_FREE,
     HFI_SHM_JOINED,

@@ -82,7 +82,8 @@ hf_status hf_shm_collect(const char *name, int *removed_out) {
         status = hfi_shm_say(HF_E_LAYOUT, "\"%s\" is no segment of holdfast", name);
     } else if (hfi_os_shm_lock(file, HFI_SHM_PLACE_BYTE, HF_SHM_PARTICIPANTS_MAX)) {
         /* Again, now that nobody changes it. */
-        bool kept = hfi_os_shm_read(file, 0, &header, sizeof header) != 0 || header.persist != 0;
+        bool kept = hfi_os_shm_read(file, 0, &header, sizeof header) != 0 ||
+                    (header.persist != 0 && header.state != HFI_SHM_REMOVED);
         if (!kept && name_lock(file)) removed = unlink_same(path, &about) == 0;
         if (!kept && !removed && errno != ENOENT)
             status = hfi_shm_say(HF_E_PERMISSION, "segment \"%s\" (of user %u) stays: %s", name,

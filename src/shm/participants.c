@@ -138,7 +138,7 @@ size_t hfi_shm_sweep_all(hf_shm *shm) {
 
 static bool is_gone(hf_shm *shm) {
     struct hfi_os_file file;
-    if (hfi_shm_load32(&hfi_shm_header_of(shm)->state) != HFI_SHM_READY) return true;
+    if (hfi_shm_load32(&hfi_shm_header_of(shm)->state) == HFI_SHM_REMOVED) return true;
     return shm->path[0] != '\0' && hfi_os_shm_stat(shm->file, &file) == 0 && file.links == 0;
 }
 
@@ -153,7 +153,10 @@ static void settle(hf_shm *shm, uint32_t index) {
 static hf_status join_alone(hf_shm *shm, hf_shm_stale stale, bool fresh) {
     struct hfi_shm_header *header = hfi_shm_header_of(shm);
     uint32_t places = hfi_shm_places(shm), dead = 0, self = 1;
-    if (!fresh && is_gone(shm)) return (hf_status)HFI_SHM_AGAIN;
+    if (!fresh && is_gone(shm)) {
+        hfi_shm_unname(shm); /* who removed it was killed before it took the name away */
+        return (hf_status)HFI_SHM_AGAIN;
+    }
     hfi_shm_store32(&header->alone_pid, hfi_os_process_id());
     for (uint32_t i = 0; i < places; i++) {
         uint32_t state = hfi_shm_load32(&hfi_shm_place_of(shm, i)->state);
@@ -234,7 +237,7 @@ hf_status hfi_shm_join(hf_shm *shm, hf_shm_stale stale, bool fresh, uint64_t dea
 /* With all bytes. Somebody may have come and gone before; then it is removed already. */
 static void remove_alone(hf_shm *shm) {
     struct hfi_shm_header *header = hfi_shm_header_of(shm);
-    if (hfi_shm_load32(&header->state) != HFI_SHM_READY) return;
+    if (hfi_shm_load32(&header->state) == HFI_SHM_REMOVED) return;
     hfi_shm_store32(&header->alone_pid, hfi_os_process_id());
     hfi_shm_store32(&header->state, HFI_SHM_REMOVED);
     hfi_shm_unname(shm);

@@ -110,7 +110,8 @@ hf_status hfi_shm_account(void *self, hf_stats *out);
 /* fork.c: as an owner's `fork`. */
 void hfi_shm_fork(void *self, enum hfi_fork moment);
 
-/* table.c */
+/* table.c; deliberate faults of builds with steps */
+enum { TABLE_MUTANT_FREE_USED = 81, TABLE_MUTANT_KEEP_BITS, TABLE_MUTANT_EARLY_PUBLISH };
 struct hfi_shm_sight {
     struct hfi_shm_facts facts;
     uint64_t control;

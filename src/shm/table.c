@@ -182,7 +182,7 @@ void hfi_shm_reclaim(hf_shm *shm, uint32_t index) {
         uint64_t freeing = hfi_shm_control(generation, hfi_shm_self(shm), HFI_SHM_ROW_FREEING);
         if (!hfi_shm_swap64(&row->control, &dying, freeing)) return;
         hfi_shm_fence();
-        uint64_t next = hfi_shm_unused(shm, row)
+        uint64_t next = hfi_shm_unused(shm, row) || HFI_SHM_MUTANT(TABLE_MUTANT_FREE_USED)
                             ? hfi_shm_control(generation + 1, 0, HFI_SHM_ROW_EMPTY)
                             : hfi_shm_control(generation, 0, HFI_SHM_ROW_DYING);
         if (!hfi_shm_swap64(&row->control, &freeing, next) ||
@@ -233,7 +233,8 @@ static void row_recover(hf_shm *shm, uint32_t index, uint32_t owner) {
     }
     uint64_t bit = UINT64_C(1) << ((owner - 1) % 64);
     _Atomic uint64_t *users = &row->tail[(owner - 1) / 64];
-    if ((hfi_shm_load64(users) & bit) != 0) (void)hfi_shm_and64(users, ~bit);
+    if ((hfi_shm_load64(users) & bit) != 0 && !HFI_SHM_MUTANT(TABLE_MUTANT_KEEP_BITS))
+        (void)hfi_shm_and64(users, ~bit);
     if (hfi_shm_control_state(hfi_shm_load64(&row->control)) == HFI_SHM_ROW_DYING)
         hfi_shm_reclaim(shm, index);
 }
@@ -334,6 +335,7 @@ void hfi_shm_publish(hf_shm *shm, struct hfi_shm_sight *sight, const char *name,
     uint32_t generation = hfi_shm_control_generation(sight->control), self = hfi_shm_self(shm) - 1;
     uint64_t published = hfi_shm_control(generation, 0, HFI_SHM_ROW_PUBLISHED);
     sight->facts.hash = hfi_shm_hash(name);
+    if (HFI_SHM_MUTANT(TABLE_MUTANT_EARLY_PUBLISH)) hfi_shm_store64(&row->control, published);
     atomic_thread_fence(memory_order_release);
     words_write(row->facts, &sight->facts, sizeof sight->facts);
     text_write(name_of(shm, row), name, shm->geometry.c.name_size);
