@@ -46,6 +46,13 @@ typedef enum hf_shm_stale {
     HF_SHM_REFUSE   /* HF_E_OWNER_DIED                                        */
 } hf_shm_stale;
 
+/* As what an opener takes part. */
+typedef enum hf_shm_presence {
+    HF_SHM_MEMBER, /* a participant; the last one that leaves removes the segment              */
+    HF_SHM_GUEST,  /* one for a while: leaves it there if nobody but guests lived in it before */
+    HF_SHM_WATCHER /* none at all: reads, changes nothing, needs no right to write             */
+} hf_shm_presence;
+
 typedef struct hf_shm_options {
     uint32_t struct_size;
     uint32_t access;           /* file mode of a new segment, 0600                            */
@@ -62,10 +69,10 @@ typedef struct hf_shm_options {
     uint32_t huge_pages;       /* 1: asks for them                                            */
     uint32_t prefault;         /* 1: touches every page at once                               */
     int32_t node;              /* NUMA node of the pages; -1: of who touches; -2: interleaved */
-    uint32_t spare;
-    uint64_t lock_wait_ns; /* longest wait for another's change of the table, 10 s        */
-    const char *path;      /* a file instead of shared memory (persistence); NULL         */
-    const char *role;      /* of this participant, shown to others; NULL                  */
+    uint32_t presence;         /* hf_shm_presence; a watcher only opens                           */
+    uint64_t lock_wait_ns;     /* longest wait for another's change of the table, 10 s        */
+    const char *path;          /* a file instead of shared memory (persistence); NULL         */
+    const char *role;          /* of this participant, shown to others; NULL                  */
 } hf_shm_options;
 
 HF_API void hf_shm_options_init(hf_shm_options *options, uint64_t size);
@@ -102,7 +109,7 @@ typedef struct hf_shm_info {
     uint32_t layout;                /* version of the layout                       */
     uint32_t participants_max, participants_live, participants_dead;
     uint32_t entries_max, entries; /* of the table                                */
-    uint32_t self;                 /* index of this participant                   */
+    uint32_t self;                 /* index of this participant; UINT32_MAX: none */
     uint32_t persist;              /* 1: outlives its participants                */
     uint32_t access;               /* file mode                                   */
     uint32_t on_file;              /* 1: on a file given by path                  */
@@ -195,6 +202,29 @@ typedef int (*hf_shm_name_visitor)(const char *name, uint64_t size, void *contex
 HF_API hf_status hf_shm_names(hf_shm_name_visitor visitor, void *context);
 /* Removes the segment if nobody lives in it: 1 in *removed_out. Persistent ones stay. */
 HF_API hf_status hf_shm_collect(const char *name, int *removed_out);
+
+/* --- copies ----------------------------------------------------------------------------------- */
+
+typedef struct hf_shm_dump_info {
+    char name[HF_SHM_NAME_MAX + 1]; /* of the segment, "" without one            */
+    uint64_t size, size_max;        /* of the segment [bytes]                    */
+    uint64_t bytes_stored;          /* of them in the dump: zeroes are left out  */
+    uint64_t created_ns, dumped_ns; /* realtime                                  */
+    uint32_t entries;               /* structures                                */
+    uint32_t live; /* other participants that lived while it was copied: 0, it was at rest */
+} hf_shm_dump_info;
+/* Writes the whole segment to `file`, from where it stands, for hf_shm_load on this kind of machine
+ * (word size and byte order). While it is copied nobody else can come in. HF_E_BUSY if others live in
+ * it, unless `while_live`: then the table stands still, but what they change meanwhile may be copied
+ * half old and half new. `info_out` may be NULL. */
+HF_API hf_status hf_shm_dump(hf_shm *shm, int file, int while_live, hf_shm_dump_info *info_out);
+/* A new segment of this name (or options->path) with what was dumped: sizes and counts come from the
+ * dump, the rest from the options (NULL: standard). Nobody lives in it but the caller. Its structures
+ * are what they were at rest; one that was copied `while_live` is recovered as if everybody had been
+ * killed: hf_shm_repair and hf_shm_check say what that made of it. HF_E_LAYOUT (no dump, another
+ * version or machine), HF_E_CORRUPT (cut short, or a checksum differs), HF_E_EXISTS. */
+HF_API hf_status hf_shm_load(const char *name, int file, const hf_shm_options *options,
+                             hf_shm_dump_info *info_out, hf_shm **shm_out);
 
 /* --- persistence ------------------------------------------------------------------------------ */
 

@@ -22,9 +22,9 @@ bool hfi_os_shm_path(const char *name, char *path, size_t size);
 /* Calls visit with each segment name there is; stops when it returns non-zero. 0, or -1 with errno. */
 int hfi_os_shm_each(int (*visit)(const char *name, void *context), void *context);
 
-int hfi_os_shm_open(const char *path);
+int hfi_os_shm_open(const char *path, bool write);
 /* Another description of the same file. */
-int hfi_os_shm_reopen(int file);
+int hfi_os_shm_reopen(int file, bool write);
 /* A file without a name that can have `path`; where the file system has none such, one with the name
  * left in `draft` (HFI_OS_PATH_MAX bytes). */
 int hfi_os_shm_draft(const char *path, uint32_t access, char *draft);
@@ -53,6 +53,9 @@ int hfi_os_shm_extend(int file, uint64_t from, uint64_t to);
 int hfi_os_shm_set_size(int file, uint64_t size);
 /* Reads or writes all of it, or -1. */
 int hfi_os_shm_read(int file, uint64_t offset, void *bytes, size_t size);
+/* Goes on where the descriptor stands: pipes too. All of it, or -1; 0 of `get`'s bytes: errno is 0. */
+int hfi_os_shm_put(int file, const void *bytes, size_t size);
+int hfi_os_shm_get(int file, void *bytes, size_t size);
 /* Tests: the Nth call of extend from now on fails with ENOSPC; 0 switches it off. */
 void hfi_os_shm_fail_after(uint64_t count);
 
@@ -65,6 +68,8 @@ bool hfi_os_shm_locked(int file, uint32_t first, uint32_t count, uint32_t *first
 
 /* Maps a part of the file over a reservation. *sync_out: stores are durable once they left the cache. */
 int hfi_os_shm_map(void *address, size_t size, int file, uint64_t offset, bool *sync_out);
+/* The same to look at alone. */
+int hfi_os_shm_map_read(void *address, size_t size, int file, uint64_t offset);
 /* Every page is there and in the page table afterwards. */
 void hfi_os_shm_prefault(void *address, size_t size);
 /* Pages go to all nodes in turn. */

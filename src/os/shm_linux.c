@@ -81,19 +81,19 @@ int hfi_os_shm_each(int (*visit)(const char *name, void *context), void *context
 
 /* --- files ------------------------------------------------------------------------------------ */
 
-int hfi_os_shm_open(const char *path) {
+int hfi_os_shm_open(const char *path, bool write) {
     /* NONBLOCK: a planted pipe or device must not make us wait. It means nothing to files. */
-    return open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    return open(path, (write ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 }
 
 static void own_path(int file, char path[32]) {
     (void)snprintf(path, 32, "/proc/self/fd/%d", file);
 }
 
-int hfi_os_shm_reopen(int file) {
+int hfi_os_shm_reopen(int file, bool write) {
     char path[32];
     own_path(file, path);
-    return open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    return open(path, (write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 }
 
 int hfi_os_shm_draft(const char *path, uint32_t access, char *draft) {
@@ -242,6 +242,27 @@ int hfi_os_shm_read(int file, uint64_t offset, void *bytes, size_t size) {
     return 0;
 }
 
+int hfi_os_shm_put(int file, const void *bytes, size_t size) {
+    for (size_t done = 0; done < size;) {
+        ssize_t put = write(file, (const char *)bytes + done, size - done);
+        if (put < 0 && errno == EINTR) continue;
+        if (put <= 0) return -1;
+        done += (size_t)put;
+    }
+    return 0;
+}
+
+int hfi_os_shm_get(int file, void *bytes, size_t size) {
+    for (size_t done = 0; done < size;) {
+        ssize_t got = read(file, (char *)bytes + done, size - done);
+        if (got < 0 && errno == EINTR) continue;
+        if (got == 0) errno = 0;
+        if (got <= 0) return -1;
+        done += (size_t)got;
+    }
+    return 0;
+}
+
 /* --- locks ------------------------------------------------------------------------------------ */
 
 static int lock_call(int file, int command, struct flock *lock) {
@@ -293,6 +314,11 @@ int hfi_os_shm_map(void *address, size_t size, int file, uint64_t offset, bool *
     }
     if (at == MAP_FAILED)
         at = mmap(address, size, protection, MAP_SHARED | MAP_FIXED, file, (off_t)offset);
+    return at == MAP_FAILED ? -1 : 0;
+}
+
+int hfi_os_shm_map_read(void *address, size_t size, int file, uint64_t offset) {
+    void *at = mmap(address, size, PROT_READ, MAP_SHARED | MAP_FIXED, file, (off_t)offset);
     return at == MAP_FAILED ? -1 : 0;
 }
 

@@ -257,7 +257,7 @@ static hf_shm_entry entry_of(hf_shm *shm, const struct hfi_shm_sight *sight) {
 }
 
 hf_status hf_shm_list(hf_shm *shm, hf_shm_entry_visitor visitor, void *context) {
-    hf_status status = hfi_shm_usable(shm);
+    hf_status status = hfi_shm_readable(shm);
     if (status != HF_OK) return status;
     if (visitor == NULL) return hfi_shm_say(HF_E_INVALID, "hf_shm_list: visitor is NULL");
     char name[HFI_SHM_NAME_SIZE], format[HFI_SHM_FORMAT_SIZE];
@@ -276,7 +276,7 @@ hf_status hf_shm_list(hf_shm *shm, hf_shm_entry_visitor visitor, void *context) 
 }
 
 hf_status hf_shm_find(hf_shm *shm, const char *name, hf_shm_entry *entry_out) {
-    hf_status status = hfi_shm_usable(shm);
+    hf_status status = hfi_shm_readable(shm);
     if (status != HF_OK) return status;
     if (entry_out == NULL) return hfi_shm_say(HF_E_INVALID, "hf_shm_find: entry_out is NULL");
     if (!hfi_shm_name_is_sound(shm, name))

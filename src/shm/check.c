@@ -132,20 +132,30 @@ struct visit {
     hf_shm_figures figures;
 };
 
+static bool same_row(hf_shm *shm, const struct hfi_shm_sight *sight) {
+    return hfi_shm_load64(&hfi_shm_row_of(shm, sight->index)->control) == sight->control;
+}
+
 /* Holds a structure and lets its kind look at it. */
 static void visit_row(hf_shm *shm, const struct hfi_shm_sight *sight, const char *name,
                       struct visit *visit) {
     struct hfi_shm_part part;
     const struct hfi_shm_kind *kind = hfi_shm_kind_of(shm, sight, &part);
-    if (kind == NULL || !hfi_shm_hold(shm, sight)) return;
+    if (kind == NULL) return;
+    bool watches = hfi_shm_self(shm) == 0;
+    if (watches ? !same_row(shm, sight) : !hfi_shm_hold(shm, sight)) return;
     if (visit->task == TASK_CHECK && kind->check != NULL) {
+        /* A watcher holds nothing: what it found in bytes that are others' meanwhile is no fault. */
+        struct hfi_shm_finding quiet = {.name = name};
+        if (watches) kind->check(&part, &quiet);
         visit->finding->name = name;
-        kind->check(&part, visit->finding);
+        if (!watches || (quiet.count > 0 && same_row(shm, sight)))
+            kind->check(&part, visit->finding);
         visit->finding->name = "";
     }
     if (visit->task == TASK_REPAIR && kind->repair != NULL) visit->repaired += kind->repair(&part);
     if (visit->task == TASK_FIGURES && kind->figures != NULL) kind->figures(&part, &visit->figures);
-    hfi_shm_unhold(shm, sight->index, part.generation);
+    if (!watches) hfi_shm_unhold(shm, sight->index, part.generation);
 }
 
 static hf_status visit_named(hf_shm *shm, const char *name, struct visit *visit) {
@@ -169,7 +179,7 @@ static void visit_all(hf_shm *shm, struct visit *visit) {
 }
 
 hf_status hf_shm_check(hf_shm *shm, const char *name, hf_shm_fault_visitor visitor, void *context) {
-    hf_status status = hfi_shm_usable(shm);
+    hf_status status = hfi_shm_readable(shm);
     if (status != HF_OK) return status;
     struct hfi_shm_finding finding = {.name = "", .visitor = visitor, .context = context};
     struct visit visit = {.task = TASK_CHECK, .finding = &finding};
@@ -188,7 +198,7 @@ hf_status hf_shm_check(hf_shm *shm, const char *name, hf_shm_fault_visitor visit
 }
 
 hf_status hf_shm_figures_of(hf_shm *shm, const char *name, hf_shm_figures *figures_out) {
-    hf_status status = hfi_shm_usable(shm);
+    hf_status status = hfi_shm_readable(shm);
     if (status != HF_OK) return status;
     if (figures_out == NULL)
         return hfi_shm_say(HF_E_INVALID, "hf_shm_figures_of: figures_out is NULL");

@@ -34,7 +34,7 @@ static void prepare(hf_shm *shm) HF_NO_THREAD_SAFETY {
     if (usable && !any_free) (void)hfi_shm_sweep_all(shm);
     hfi_shm_enter(shm);
     shm->fork_self = 0;
-    shm->fork_file = usable ? hfi_os_shm_reopen(shm->file) : -1;
+    shm->fork_file = usable ? hfi_os_shm_reopen(shm->file, true) : -1;
     if (shm->fork_file < 0) return;
     place_for_child(shm);
     uint32_t self = shm->fork_self - 1;
@@ -52,7 +52,7 @@ static void child(hf_shm *shm) {
     if (shm->fork_self != 0 && hfi_os_shm_replace(shm->fork_file, shm->file) == 0) {
         shm->front.self = shm->fork_self;
         hfi_shm_identify(shm, shm->fork_self - 1);
-    } else {
+    } else if (shm->presence != HF_SHM_WATCHER) {
         hfi_os_shm_close(shm->file); /* the parent's lock is not ours to keep */
         shm->file = -1;
     }

@@ -8,13 +8,13 @@
 #include "segment_state.h"
 
 hf_status hf_shm_info_of(hf_shm *shm, hf_shm_info *info_out) {
-    hf_status status = hfi_shm_usable(shm);
+    hf_status status = hfi_shm_readable(shm);
     if (status != HF_OK) return status;
     if (info_out == NULL) return hfi_shm_say(HF_E_INVALID, "hf_shm_info_of: info_out is NULL");
     struct hfi_shm_header *header = hfi_shm_header_of(shm);
     const struct hfi_shm_constants *c = &shm->geometry.c;
     struct hfi_os_file file = {0};
-    for (uint32_t i = 0, rows = hfi_shm_rows(shm); i < rows; i++)
+    for (uint32_t i = 0, rows = hfi_shm_self(shm) != 0 ? hfi_shm_rows(shm) : 0; i < rows; i++)
         hfi_shm_reclaim(shm, i);
     hf_shm_info info = {.size = hfi_shm_size(shm),
                         .size_max = c->size_max,
@@ -78,7 +78,7 @@ hf_status hfi_shm_account(void *self, hf_stats *out) {
 }
 
 hf_status hf_shm_stats(hf_shm *shm, hf_stats *stats_out) {
-    hf_status status = hfi_shm_usable(shm);
+    hf_status status = hfi_shm_readable(shm);
     if (status != HF_OK) return status;
     if (stats_out == NULL) return hfi_shm_say(HF_E_INVALID, "hf_shm_stats: stats_out is NULL");
     *stats_out = (hf_stats){.struct_size = sizeof *stats_out};

@@ -70,7 +70,7 @@ struct hfi_shm_place {
     _Alignas(HFI_SHM_LINE) _Atomic uint32_t state;
     _Atomic uint32_t generation;
     _Atomic uint32_t pid;
-    uint32_t spare;
+    _Atomic uint32_t guest; /* 1: does not count as one who lives in it */
     _Atomic uint64_t started, joined_ns, pid_namespace;
     _Atomic uint64_t role[(HF_SHM_ROLE_MAX + 1) / 8];
 };

@@ -16,7 +16,7 @@
 static hf_status open_named(const char *name, char *path, int *file_out, struct hfi_os_file *out) {
     hf_status status = hfi_shm_name_path(name, path);
     if (status != HF_OK) return status;
-    int file = hfi_os_shm_open(path);
+    int file = hfi_os_shm_open(path, true);
     if (file < 0)
         return errno == ENOENT ? hfi_shm_say(HF_E_NOT_FOUND, "there is no segment \"%s\"", name)
                                : hfi_shm_say(HF_E_PERMISSION, "segment \"%s\" cannot be opened: %s",

@@ -46,6 +46,7 @@ void hfi_shm_identify(hf_shm *shm, uint32_t index) {
     hfi_shm_store64(&place->joined_ns, hfi_os_realtime_ns());
     for (size_t i = 0; i < sizeof role / 8; i++)
         hfi_shm_store64(&place->role[i], role[i]);
+    hfi_shm_store32(&place->guest, shm->presence == HF_SHM_GUEST);
     (void)hfi_shm_add32(&place->generation, 1);
     hfi_shm_store32(&place->state, HFI_SHM_JOINED);
 }
@@ -185,9 +186,20 @@ static hf_status join_alone(hf_shm *shm, hf_shm_stale stale, bool fresh) {
             hfi_shm_bury(shm, owner, state != HFI_SHM_LEFT);
     }
     shm->alone = 0;
+    shm->keeps = shm->presence == HF_SHM_GUEST;
     if (self > 1) hfi_os_shm_unlock(shm->file, byte_of(1), self - 1);
     if (self < places) hfi_os_shm_unlock(shm->file, byte_of(self + 1), places - self);
     return HF_OK;
+}
+
+static bool members_live(hf_shm *shm) {
+    for (uint32_t owner = 1; owner <= hfi_shm_places(shm); owner++) {
+        const struct hfi_shm_place *place = hfi_shm_place_of(shm, owner - 1);
+        if (owner != hfi_shm_self(shm) && hfi_shm_load32(&place->state) == HFI_SHM_JOINED &&
+            hfi_shm_load32(&place->guest) == 0 && !hfi_shm_dead(shm, owner))
+            return true;
+    }
+    return false;
 }
 
 static hf_status join_one(hf_shm *shm) {
@@ -199,6 +211,7 @@ static hf_status join_one(hf_shm *shm) {
         }
         if (is_gone(shm)) return (hf_status)HFI_SHM_AGAIN;
         settle(shm, i);
+        shm->keeps = shm->presence == HF_SHM_GUEST && !members_live(shm);
         return HF_OK;
     }
     return HF_E_LIMIT;
@@ -246,7 +259,7 @@ static void remove_alone(hf_shm *shm) {
 /* Our own byte is gone already. */
 static void remove_if_alone(hf_shm *shm) {
     uint32_t places = hfi_shm_places(shm);
-    if (hfi_shm_load32(&hfi_shm_header_of(shm)->persist) != 0 ||
+    if (shm->keeps != 0 || hfi_shm_load32(&hfi_shm_header_of(shm)->persist) != 0 ||
         !hfi_os_shm_lock(shm->file, HFI_SHM_PLACE_BYTE, places))
         return;
     remove_alone(shm);
@@ -297,7 +310,7 @@ static hf_shm_life life_of(hf_shm *shm, uint32_t owner) {
 }
 
 hf_status hf_shm_participants(hf_shm *shm, hf_shm_participant_visitor visitor, void *context) {
-    hf_status status = hfi_shm_usable(shm);
+    hf_status status = hfi_shm_readable(shm);
     if (status != HF_OK) return status;
     if (visitor == NULL) return hfi_shm_say(HF_E_INVALID, "hf_shm_participants: visitor is NULL");
     for (uint32_t i = 0; i < hfi_shm_places(shm); i++) {

@@ -44,9 +44,19 @@ void hf_shm_options_init(hf_shm_options *options, uint64_t size) {
                                 .lock_wait_ns = UINT64_C(10000000000)};
 }
 
-hf_status hfi_shm_usable(const hf_shm *shm) {
+hf_status hfi_shm_readable(const hf_shm *shm) {
     if (shm == NULL) return hfi_shm_say(HF_E_INVALID, "the segment is NULL");
-    return hfi_shm_self(shm) == 0 ? hfi_shm_closed(shm) : HF_OK;
+    bool there = hfi_shm_self(shm) != 0 || shm->presence == HF_SHM_WATCHER;
+    return there ? HF_OK : hfi_shm_closed(shm);
+}
+
+hf_status hfi_shm_usable(const hf_shm *shm) {
+    if (shm != NULL && shm->presence == HF_SHM_WATCHER)
+        return hfi_shm_say(HF_E_PERMISSION,
+                           "segment \"%s\" was opened as a watcher, who changes nothing; open it "
+                           "as a member or a guest",
+                           shm->name);
+    return hfi_shm_readable(shm);
 }
 
 /* --- checks of what was asked ----------------------------------------------------------------- */
@@ -84,6 +94,9 @@ static hf_status options_check(const hf_shm_options *o) {
                            (unsigned long long)o->size_max, (unsigned long long)o->size);
     if (o->stale > HF_SHM_REFUSE)
         return hfi_shm_say(HF_E_INVALID, "stale is %u, which is no hf_shm_stale", o->stale);
+    if (o->presence > HF_SHM_WATCHER)
+        return hfi_shm_say(HF_E_INVALID, "presence is %u, which is no hf_shm_presence",
+                           o->presence);
     if ((o->access & ~0777u) != 0 || (o->access & 0600) != 0600)
         return hfi_shm_say(HF_E_INVALID,
                            "access is 0%o: of the file modes up to 0777, those in "
@@ -126,6 +139,13 @@ static void discard(hf_shm *shm) {
     hfi_os_unmap(shm, shm->private_size);
 }
 
+static int map_part(hf_shm *shm, uint64_t from, uint64_t to, bool *sync_out) {
+    if (shm->presence == HF_SHM_WATCHER)
+        return hfi_os_shm_map_read(shm->base + from, to - from, shm->view, from);
+    return hfi_os_shm_map(shm->base + from, to - from, shm->view, from,
+                          shm->on_file ? sync_out : NULL);
+}
+
 /* Address space for all it may grow to, the file's first `size` bytes mapped into it. */
 static hf_status map_segment(hf_shm *shm, uint64_t size) {
     const struct hfi_shm_constants *c = &shm->geometry.c;
@@ -136,8 +156,7 @@ static hf_status map_segment(hf_shm *shm, uint64_t size) {
         return hfi_shm_say(HF_E_NO_MEMORY, "segment \"%s\": no address space for %llu bytes",
                            shm->name, (unsigned long long)shm->reserved);
     bool sync = false;
-    if (hfi_os_shm_map(shm->base, size, shm->view, 0, shm->on_file ? &sync : NULL) != 0)
-        return say_errno("mapping", shm->path);
+    if (map_part(shm, 0, size, &sync) != 0) return say_errno("mapping", shm->path);
     shm->sync = sync;
     if (huge) hfi_os_huge(shm->base, size, true);
     atomic_store_explicit(&shm->mapped, size, memory_order_release);
@@ -162,8 +181,7 @@ bool hfi_shm_cover(hf_shm *shm, uint64_t end) {
     bool done = mapped >= size;
     if (!done && hfi_os_shm_stat(shm->view, &file) == 0 && file.size >= size) {
         bool sync = false;
-        done = hfi_os_shm_map(shm->base + mapped, size - mapped, shm->view, mapped,
-                              shm->on_file ? &sync : NULL) == 0;
+        done = map_part(shm, mapped, size, &sync) == 0;
         if (shm->geometry.c.huge_pages || shm->huge_pages)
             hfi_os_huge(shm->base + mapped, size - mapped, true);
         /* SYNC(shm.mapped): published after the pages are there; pairs with the acquires above. */
@@ -190,6 +208,7 @@ static hf_status shm_make(const struct hfi_shm_geometry *geometry, const char *n
     shm->lock_wait_ns = o->lock_wait_ns;
     shm->huge_pages = o->huge_pages;
     shm->node = o->node;
+    shm->presence = o->presence;
     shm->on_file = o->path != NULL;
     hfi_lock_init(&shm->lock, HFI_RANK_OWNER);
     hfi_lock_init(&shm->pin_lock, HFI_RANK_OWNER);
@@ -286,7 +305,7 @@ static hf_status back_with_memory(hf_shm *shm, const hf_shm_options *o) {
 
 /* HFI_SHM_AGAIN: somebody else has the name. */
 static hf_status create(const char *name, const char *path, const hf_shm_options *o,
-                        hf_shm **shm_out) {
+                        const struct hfi_shm_filling *filling, hf_shm **shm_out) {
     struct hfi_shm_geometry geometry;
     hf_shm *shm = NULL;
     char draft[HFI_OS_PATH_MAX] = "";
@@ -304,14 +323,17 @@ static hf_status create(const char *name, const char *path, const hf_shm_options
         status = say_errno("setting mode and group of", what);
         goto fail;
     }
-    shm->view = hfi_os_shm_reopen(shm->file);
+    shm->view = hfi_os_shm_reopen(shm->file, true);
     if (shm->view < 0) {
         status = say_errno("opening /proc/self/fd of", what);
         goto fail;
     }
     status = back_with_memory(shm, o);
     if (status != HF_OK) goto fail;
+    if (filling != NULL) status = filling->fill(shm, filling->context);
+    if (status != HF_OK) goto fail;
     header_write(shm, o->persist != 0 || path == NULL || o->path != NULL);
+    if (filling != NULL) filling->finish(shm, filling->context);
     status = hfi_shm_join(shm, HF_SHM_RECOVER, true, 0);
     if (status != HF_OK) goto fail;
     hfi_shm_step();
@@ -429,19 +451,20 @@ static hf_status enter(int file, const char *name, const char *path, const hf_sh
     shm->file = file;
     shm->device = about.device;
     shm->inode = about.inode;
-    shm->view = hfi_os_shm_reopen(file);
+    shm->view = hfi_os_shm_reopen(file, o->presence != HF_SHM_WATCHER);
     if (shm->view < 0)
         status = say_errno("opening /proc/self/fd of", what);
     else
         status = map_segment(shm, size);
-    if (status == HF_OK)
+    if (status == HF_OK && o->presence != HF_SHM_WATCHER)
         status =
             hfi_shm_join(shm, (hf_shm_stale)o->stale, false, hfi_shm_deadline(o->lock_wait_ns));
     if (status != HF_OK) {
         discard(shm);
         return status;
     }
-    if (o->persist != 0) hfi_shm_store32(&hfi_shm_header_of(shm)->persist, 1);
+    if (o->persist != 0 && o->presence != HF_SHM_WATCHER)
+        hfi_shm_store32(&hfi_shm_header_of(shm)->persist, 1);
     *shm_out = shm;
     return HF_OK;
 }
@@ -476,7 +499,7 @@ static hf_status open_loop(const char *name, const char *path, hf_shm_mode mode,
                            const hf_shm_options *o, hf_shm **shm_out) {
     for (unsigned round = 0; round < ROUNDS_MAX; round++) {
         hf_status status;
-        int file = hfi_os_shm_open(path);
+        int file = hfi_os_shm_open(path, o->presence != HF_SHM_WATCHER);
         if (file < 0 && errno == EACCES) return say_not_allowed(name, path);
         if (file < 0 && errno != ENOENT) return say_errno("opening", path);
         if (file >= 0 && mode == HF_SHM_CREATE) {
@@ -498,7 +521,7 @@ static hf_status open_loop(const char *name, const char *path, hf_shm_mode mode,
         if (mode == HF_SHM_OPEN)
             return hfi_shm_say(HF_E_NOT_FOUND, "there is no segment \"%s\"",
                                name != NULL ? name : path);
-        status = create(name, path, o, shm_out);
+        status = create(name, path, o, NULL, shm_out);
         if (status == HF_E_NO_SPACE && mode == HF_SHM_OPEN_OR_CREATE && round < ROUNDS_MAX - 1) {
             /* Two makers at once need twice the room; the other may have made it. */
             struct hfi_os_file about;
@@ -522,7 +545,8 @@ static hf_status start(const hf_shm_options **options, hf_shm_options *standard,
 }
 
 static void finish(hf_shm *shm, const hf_shm_options *o, hf_shm **shm_out) {
-    if (o->prefault != 0) hfi_os_shm_prefault(shm->base, shm->mapped);
+    if (o->prefault != 0 && o->presence != HF_SHM_WATCHER)
+        hfi_os_shm_prefault(shm->base, shm->mapped);
     enlist(shm);
     *shm_out = shm;
 }
@@ -545,6 +569,8 @@ hf_status hf_shm_open(const char *name, hf_shm_mode mode, const hf_shm_options *
     }
     if (mode == HF_SHM_CREATE && options->size == 0)
         return hfi_shm_say(HF_E_INVALID, "a new segment needs a size");
+    if (mode != HF_SHM_OPEN && options->presence == HF_SHM_WATCHER)
+        return hfi_shm_say(HF_E_INVALID, "a watcher makes no segment; mode is HF_SHM_OPEN");
     status = open_loop(name, path, mode, options, &shm);
     if (status == HF_OK) finish(shm, options, shm_out);
     return status;
@@ -556,7 +582,9 @@ hf_status hf_shm_create_anonymous(const hf_shm_options *options, hf_shm **shm_ou
     hf_status status = start(&options, &standard, shm_out);
     if (status == HF_OK && options->path != NULL)
         status = hfi_shm_say(HF_E_CONFLICT, "an anonymous segment has no path");
-    if (status == HF_OK) status = create(NULL, NULL, options, &shm);
+    if (status == HF_OK && options->presence == HF_SHM_WATCHER)
+        status = hfi_shm_say(HF_E_INVALID, "a watcher makes no segment");
+    if (status == HF_OK) status = create(NULL, NULL, options, NULL, &shm);
     if (status == HF_OK) finish(shm, options, shm_out);
     return status;
 }
@@ -567,11 +595,35 @@ hf_status hf_shm_open_file(int file, const hf_shm_options *options, hf_shm **shm
     hf_status status = start(&options, &standard, shm_out);
     if (status != HF_OK) return status;
     /* A description of our own: sharing the caller's would share its locks. */
-    int own = hfi_os_shm_reopen(file);
+    int own = hfi_os_shm_reopen(file, options->presence != HF_SHM_WATCHER);
     if (own < 0) return say_errno("opening", "what the descriptor refers to (/proc/self/fd)");
     status = enter(own, NULL, NULL, options, &shm);
     if (status == (hf_status)HFI_SHM_AGAIN)
         status = hfi_shm_say(HF_E_NOT_FOUND, "the last participant has removed this segment");
+    if (status == HF_OK) finish(shm, options, shm_out);
+    return status;
+}
+
+hf_status hfi_shm_create_filled(const char *name, const hf_shm_options *options,
+                                const struct hfi_shm_filling *filling, hf_shm **shm_out) {
+    hf_shm_options standard;
+    char path[HFI_OS_PATH_MAX];
+    hf_shm *shm = NULL;
+    hf_status status = start(&options, &standard, shm_out);
+    if (status != HF_OK) return status;
+    if (options->path != NULL) {
+        name = NULL;
+        (void)snprintf(path, sizeof path, "%s", options->path);
+    } else {
+        status = hfi_shm_name_path(name, path);
+        if (status != HF_OK) return status;
+    }
+    status = create(name, path, options, filling, &shm);
+    if (status == (hf_status)HFI_SHM_AGAIN)
+        status = hfi_shm_say(HF_E_EXISTS,
+                             "segment \"%s\" exists; remove it first, or choose "
+                             "another name",
+                             name != NULL ? name : path);
     if (status == HF_OK) finish(shm, options, shm_out);
     return status;
 }

@@ -45,6 +45,7 @@ struct hf_shm {
     uint32_t on_file, sync;
     uint32_t alone; /* all bytes are ours                      */
     uint32_t huge_pages;
+    uint32_t presence, keeps; /* hf_shm_presence; 1: leaving never removes the segment */
     int32_t node;
     uint32_t opened; /* structures; guarded by: lock             */
     uint64_t lock_wait_ns;
@@ -80,8 +81,11 @@ static inline void hfi_shm_exit(hf_shm *shm) HF_RELEASES(shm->lock) HF_NO_THREAD
     hfi_lock_release(&shm->lock);
 }
 
-/* segment.c: HF_E_CLOSED with a sentence in a child that is no participant, HF_E_INVALID for NULL. */
+/* segment.c: HF_E_CLOSED with a sentence in a child that is no participant, HF_E_PERMISSION for a
+ * watcher, HF_E_INVALID for NULL. */
 hf_status hfi_shm_usable(const hf_shm *shm);
+/* The same for what a watcher may do too: it only reads. */
+hf_status hfi_shm_readable(const hf_shm *shm);
 /* Size of the segment as the header says, checked; the mapping covers it afterwards as far as it can. */
 uint64_t hfi_shm_size(hf_shm *shm);
 /* True if [0, end) is mapped in this process, after looking whether the segment has grown. */
@@ -90,6 +94,16 @@ bool hfi_shm_cover(hf_shm *shm, uint64_t end);
 hf_status hfi_shm_name_path(const char *name, char *path);
 /* Removes the name if it is still this file's. */
 void hfi_shm_unname(hf_shm *shm);
+
+/* segment.c: a new segment whose bytes behind the header are there before anybody can know it. fill:
+ * into zeroed memory; finish: after the header was written. */
+struct hfi_shm_filling {
+    hf_status (*fill)(hf_shm *shm, void *context);
+    void (*finish)(hf_shm *shm, void *context);
+    void *context;
+};
+hf_status hfi_shm_create_filled(const char *name, const hf_shm_options *options,
+                                const struct hfi_shm_filling *filling, hf_shm **shm_out);
 
 /* participants.c. join: HFI_SHM_AGAIN if the segment was removed meanwhile. `fresh`: nobody can know
  * it yet. */
