@@ -35,7 +35,7 @@ namespace hf::shm {
 using MapFigures = hf_shm_map_figures;
 
 /// A value and the version that replace_if and erase_if ask for.
-template <class V> struct Versioned {
+template <class V> struct VersionedValue {
     V value;
     std::uint64_t version;
 };
@@ -123,7 +123,7 @@ public:
         if (!found) return std::nullopt;
         return found->value;
     }
-    [[nodiscard]] std::optional<Versioned<V>> get_versioned(const K &key) const {
+    [[nodiscard]] std::optional<VersionedValue<V>> get_versioned(const K &key) const {
         Room room;
         std::size_t size = 0;
         std::uint64_t version = 0;
@@ -131,7 +131,7 @@ public:
                  HF_E_NOT_FOUND))
             return std::nullopt;
         if (size != sizeof(V)) hf::raise(HF_E_MISMATCH, "a value of another size");
-        return Versioned<V>{*room.value(), version};
+        return VersionedValue<V>{*room.value(), version};
     }
     [[nodiscard]] bool contains(const K &key) const { return get_versioned(key).has_value(); }
 
@@ -240,7 +240,8 @@ public:
         if (!found) return std::nullopt;
         return std::move(found->value);
     }
-    [[nodiscard]] std::optional<Versioned<std::string>> get_versioned(std::string_view key) const {
+    [[nodiscard]] std::optional<VersionedValue<std::string>>
+    get_versioned(std::string_view key) const {
         std::string value(room(), '\0');
         std::size_t size = 0;
         std::uint64_t version = 0;
@@ -249,7 +250,7 @@ public:
                  HF_E_NOT_FOUND))
             return std::nullopt;
         value.resize(size);
-        return Versioned<std::string>{std::move(value), version};
+        return VersionedValue<std::string>{std::move(value), version};
     }
     std::uint64_t put(std::string_view key, std::string_view value) const {
         std::uint64_t version = 0;
