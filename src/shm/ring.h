@@ -6,10 +6,10 @@
  *   oldest = intent - capacity <= ... <= commit <= intent <= commit + capacity
  *   [oldest, commit) can be read;  [commit, intent) is being written, over [.., oldest)
  *
- * Invariants  only the holder of the lease moves intent, commit and limit, and none of them ever goes
+ * Invariants  only the holder of the lease moves intent, commit and limit. Commit and intent never go
  *             back: a new holder keeps the intent of a dead one until commit has passed it. A reader's
- *             cursor and lost are its own. Reliable: intent <= limit <= cursor + capacity for every
- *             reader that counts.
+ *             cursor and lost are its own. Reliable: intent <= what a scan of the readers allowed <=
+ *             cursor + capacity for every reader that counts; limit is never less than that.
  * Trust       geometry is taken once (hfi_ring_take); positions only ever become an index by % capacity.
  * Talks to    segment.h, lease.h, racy_copy.h.   Called by ring*.c.
  * Source      Lamport, "Concurrent reading and writing", CACM 1977: intent before, commit after. */

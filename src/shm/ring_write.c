@@ -82,7 +82,7 @@ static uint64_t scan_readers(hf_shm_ring *ring, uint64_t count,
                              struct hfi_ring_reader **slowest_out, uint64_t *word_out) {
     uint64_t ahead = ring->capacity / AHEAD;
     if (ahead < count) ahead = count;
-    uint64_t limit = ring->next + hfi_ring_min(ahead, ring->capacity);
+    uint64_t tentative = ring->next + hfi_ring_min(ahead, ring->capacity), limit = tentative;
     if (hfi_shm_load64(&ring->shared->limit) < limit && !HFI_SHM_MUTANT(606))
         hfi_shm_store64(&ring->shared->limit, limit);
     /* SYNC(ring.join): with the fence of reader_join one of the two sees the other. */
@@ -97,13 +97,14 @@ static uint64_t scan_readers(hf_shm_ring *ring, uint64_t count,
         /* A cursor of garbage far behind allows nothing, and does not wrap around. */
         uint64_t lag = ring->next - cursor;
         uint64_t allowed = lag >= ring->capacity ? ring->next : cursor + ring->capacity;
-        if (allowed >= limit && *slowest_out != NULL) continue;
-        if (allowed < limit) {
-            limit = allowed;
-            *slowest_out = place;
-            *word_out = word;
-        }
+        if (allowed >= limit) continue;
+        limit = allowed;
+        *slowest_out = place;
+        *word_out = word;
     }
+    /* Who joins from now on finds more, for nothing beyond this is used. */
+    if (limit < tentative)
+        hfi_shm_store64(&ring->shared->limit, limit > ring->intent ? limit : ring->intent);
     return limit;
 }
 

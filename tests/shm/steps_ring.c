@@ -245,7 +245,7 @@ static const struct harness_weave overwriting = {.name = "overwriting",
                                                  .verify = drain_verify,
                                                  .teardown = weave_teardown,
                                                  .preemptions = 2,
-                                                 .schedules_max = 8000};
+                                                 .schedules_max = 5000};
 
 /* A reader joins a reliable ring while the writer is about to go round; then one of them dies. */
 static void actor_joins(void *raw) {
@@ -254,10 +254,10 @@ static void actor_joins(void *raw) {
     CHECK_EQ(hf_shm_ring_reader_open(world->rings[0], NULL, &reader), HF_OK);
     world->readers[0] = reader;
     tally account = tally_of(reader);
-    while (account.next < 12) {
-        item items[2];
+    while (account.next < 9) {
+        item items[4];
         uint64_t got, lost;
-        CHECK_EQ(hf_shm_ring_pop_bulk(reader, items, 2, HF_FOREVER, &got, &lost), HF_OK);
+        CHECK_EQ(hf_shm_ring_pop_bulk(reader, items, 4, HF_FOREVER, &got, &lost), HF_OK);
         tally_take(&account, items, got, lost);
     }
     CHECK_EQ(account.lost, 0);
@@ -266,13 +266,13 @@ static void actor_joins(void *raw) {
 static void actor_fills(void *raw) {
     struct world *world = raw;
     uint64_t pushed = 0;
-    CHECK_EQ(items_push(world->rings[1], 6, HF_FOREVER, &pushed), HF_OK);
-    CHECK_EQ(pushed, 6);
+    CHECK_EQ(items_push(world->rings[1], 3, HF_FOREVER, &pushed), HF_OK);
+    CHECK_EQ(pushed, 3);
 }
 
 static void join_verify(void *raw, int died) {
     struct world *world = raw;
-    CHECK_EQ(hf_shm_ring_total_written(world->ring), 12);
+    CHECK_EQ(hf_shm_ring_total_written(world->ring), 9);
     (void)died;
     stream_check(world->shm);
 }
@@ -285,7 +285,7 @@ static const struct harness_weave joining = {.name = "joining",
                                              .verify = join_verify,
                                              .teardown = weave_teardown,
                                              .preemptions = 2,
-                                             .schedules_max = 8000};
+                                             .schedules_max = 4000};
 
 /* Two want to write. */
 static void claims(struct world *world, unsigned actor) {
@@ -334,7 +334,7 @@ static const struct harness_weave claiming = {.name = "claiming",
                                               .verify = claim_verify,
                                               .teardown = weave_teardown,
                                               .preemptions = 2,
-                                              .schedules_max = 8000};
+                                              .schedules_max = 5000};
 
 static void test_every_order_of_a_writer_that_overwrites_a_reader(void) {
     struct world world = {.reliable = false};
