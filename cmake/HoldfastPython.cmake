@@ -1,5 +1,6 @@
-# HoldfastPython.cmake - holdfast._core: bindings/*.cpp on the public C++ headers alone; and
-# holdfast._numpy: bindings/numpy/*.cpp on NumPy's headers. Without them it is left out.
+# HoldfastPython.cmake - holdfast._core: bindings/*.cpp on the public C++ headers alone; holdfast._shm:
+# bindings/shm/*.cpp likewise; and holdfast._numpy: bindings/numpy/*.cpp on NumPy's headers. Without
+# them it is left out.
 
 find_package(Python 3.11 REQUIRED COMPONENTS Interpreter Development.Module)
 execute_process(COMMAND ${Python_EXECUTABLE} -m nanobind --cmake_dir
@@ -23,6 +24,15 @@ if(binding_sources)
         BUILD_RPATH ${PROJECT_BINARY_DIR} INSTALL_RPATH "$ORIGIN/lib")
     install(TARGETS _core LIBRARY DESTINATION .)
 endif()
+
+# holdfast._shm: bindings/shm/*.cpp. A queue's put is measured against its C call, hence -O2.
+file(GLOB shm_binding_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/bindings/shm/*.cpp)
+nanobind_add_module(_shm NB_STATIC FREE_THREADED NOMINSIZE ${shm_binding_sources})
+target_link_libraries(_shm PRIVATE holdfast)
+target_compile_options(_shm PRIVATE -Wall -Wextra -Wno-pedantic $<$<CONFIG:Release>:-O2>)
+set_target_properties(_shm PROPERTIES
+    BUILD_RPATH ${PROJECT_BINARY_DIR} INSTALL_RPATH "$ORIGIN/lib")
+install(TARGETS _shm LIBRARY DESTINATION .)
 
 execute_process(COMMAND ${Python_EXECUTABLE} -c "import numpy; print(numpy.get_include())"
     OUTPUT_STRIP_TRAILING_WHITESPACE OUTPUT_VARIABLE numpy_include

@@ -92,6 +92,9 @@ HF_API int hf_shm_file(const hf_shm *shm);
 /* Leaves. HF_E_BUSY while structures are open on it (hf_shm_opened says how many). */
 HF_API hf_status hf_shm_close(hf_shm *shm);
 HF_API size_t hf_shm_opened(const hf_shm *shm);
+/* Leaves every segment of this process in good order, as exit(3) does by itself: for programs that end
+ * by _exit. Memory stays mapped; nothing else may be called on the segments afterwards. */
+HF_API void hf_shm_leave_all(void);
 /* Takes the name away; those who have it open go on. HF_E_NOT_FOUND, HF_E_PERMISSION. */
 HF_API hf_status hf_shm_remove(const char *name);
 /* Adds memory at the end, up to size_max; addresses stay. HF_E_LIMIT, HF_E_NO_SPACE. */

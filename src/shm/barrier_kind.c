@@ -57,13 +57,14 @@ static void barrier_break(const struct barrier_view *view, uint64_t seat) {
 static void barrier_recover(const struct hfi_shm_part *part, uint32_t owner) {
     struct barrier_view view;
     if (owner == 0 || !hfi_shm_barrier_view(part, &view)) return;
+    const bool leaving = hfi_shm_has_left(part->shm, owner); /* no death */
     for (uint32_t i = 0; i < view.parties; i++) {
         uint64_t seat = hfi_shm_load64(&view.seats[i]);
         if (seat_owner(seat) != owner) continue;
         uint64_t left = seat_make(seat_round(seat), 0);
-        if (view.go_on)
+        if (view.go_on && !leaving)
             left |= SEAT_GONE;
-        else if (!HFI_SHM_MUTANT(543))
+        else if (!leaving && !HFI_SHM_MUTANT(543))
             barrier_break(&view, seat);
         (void)hfi_shm_swap64(&view.seats[i], &seat, left);
     }

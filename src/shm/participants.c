@@ -105,7 +105,8 @@ void hfi_shm_unpin_dead(hf_shm *shm, uint32_t owner) {
 
 void hfi_shm_bury(hf_shm *shm, uint32_t owner, bool killed) {
     struct hfi_shm_place *place = hfi_shm_place_of(shm, owner - 1);
-    hfi_shm_store32(&place->state, HFI_SHM_BURIED);
+    /* Who is killed in here leaves the same word, and the next one goes on. */
+    hfi_shm_store32(&place->state, killed ? HFI_SHM_BURIED : HFI_SHM_LEFT);
     hfi_shm_table_recover(shm, owner);
     if (killed) (void)hfi_shm_add64(&hfi_shm_header_of(shm)->recoveries, 1);
     hfi_shm_store32(&place->state, HFI_SHM_FREE);
@@ -122,6 +123,11 @@ static bool recover(hf_shm *shm, uint32_t owner) {
     if (state != HFI_SHM_FREE) hfi_shm_bury(shm, owner, killed);
     hfi_shm_unpin_dead(shm, owner);
     return killed;
+}
+
+bool hfi_shm_has_left(hf_shm *shm, uint32_t owner) {
+    return owner != 0 && owner <= hfi_shm_places(shm) &&
+           hfi_shm_load32(&hfi_shm_place_of(shm, owner - 1)->state) == HFI_SHM_LEFT;
 }
 
 void hfi_shm_recover(hf_shm *shm, uint32_t owner) {

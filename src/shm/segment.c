@@ -219,7 +219,7 @@ static hf_status shm_make(const struct hfi_shm_geometry *geometry, const char *n
     return HF_OK;
 }
 
-static void at_exit(void) {
+void hf_shm_leave_all(void) {
     hfi_owners_each(HF_OWNER_SHM, hfi_shm_at_exit, NULL);
 }
 
@@ -231,7 +231,7 @@ static void enlist(hf_shm *shm) {
                                           .self = shm};
     hfi_owners_add(&shm->entry);
     static _Atomic uint32_t exit_is_watched;
-    if (atomic_exchange(&exit_is_watched, 1) == 0) (void)atexit(at_exit);
+    if (atomic_exchange(&exit_is_watched, 1) == 0) (void)atexit(hf_shm_leave_all);
 }
 
 /* --- making ----------------------------------------------------------------------------------- */

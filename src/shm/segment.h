@@ -102,6 +102,8 @@ bool hfi_shm_dead(hf_shm *shm, uint32_t owner);
  * change it. False: it lives, or somebody else is recovering it. Nests within a thread. */
 bool hfi_shm_pin_dead(hf_shm *shm, uint32_t owner);
 void hfi_shm_unpin_dead(hf_shm *shm, uint32_t owner);
+/* In kind->recover: the owner was not killed, it left the segment or ended in good order. */
+bool hfi_shm_has_left(hf_shm *shm, uint32_t owner);
 /* Runs kind->recover for every structure, then frees the participant's place. Does nothing if the
  * owner lives or somebody else is at it. Inside kind->recover `owner` is pinned, and may be this
  * participant itself (it leaves, or follows the dead one in its place): do not ask hfi_shm_dead. */

@@ -120,16 +120,17 @@ hf_status hf_shm_semaphore_open(hf_shm *shm, const char *name, hf_shm_mode mode,
     struct hfi_shm_request request = {.name = name,
                                       .kind = HF_SHM_KIND_SEMAPHORE,
                                       .layout = hfi_shm_semaphore_kind.layout,
-                                      .size = SLOTS_AT,
+                                      .size = 0, /* any */
                                       .element_size = options ? 8 : 0,
                                       .options = options ? &asked : NULL,
                                       .init = semaphore_init,
                                       .accept = semaphore_accept};
     if (asked.counted) {
         request.element_count = 1;
+        request.size = SLOTS_AT;
     } else if (asked.permits != 0) {
         request.element_count = asked.permits;
-        request.size += hfi_shm_slots_size((uint32_t)asked.permits);
+        request.size = SLOTS_AT + hfi_shm_slots_size((uint32_t)asked.permits);
     }
     if (mode != HF_SHM_OPEN && asked.counted && asked.most == 0)
         asked.most = HF_SHM_SEMAPHORE_VALUE_MAX;

@@ -1,0 +1,856 @@
+"""segment.py - memory that several processes map, by name, and what lies in it.
+
+    Segment("frames", size="64 MiB")
+      ├ array, queue, ring, map, ... (name, ...)   makes or opens; what is there must agree
+      ├ segment["name"]                            opens what is there, whatever it is
+      └ entries(), participants(), check(), repair(), sweep(), persist()
+
+Invariants  one Segment per process and segment: opening it again, also by unpickling, gives the
+            one that is open. A structure holds its segment, an array its structure.
+Talks to    holdfast._shm, structures.py.   Called by users.
+Threads     every method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from holdfast import _shm
+from holdfast.errors import InvalidArgumentError
+from holdfast.options import parse_size
+from holdfast.shm import structures
+from holdfast.shm.structure import Structure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    import numpy.typing as npt
+
+    from holdfast.shm.array import Array
+    from holdfast.shm.cells import Cells
+    from holdfast.shm.map import Map
+    from holdfast.shm.pool import Pool
+    from holdfast.shm.ring import Ring, RingReader
+    from holdfast.shm.sync import Barrier, Event, Mutex, Semaphore
+    from holdfast.shm.versioned import Versioned
+
+    Mode = Literal["open", "create", "open_or_create"]
+
+__all__ = ["Entry", "Fault", "Figures", "Info", "Participant", "Segment"]
+
+_MODES = {"open": 0, "create": 1, "open_or_create": 2}
+_STALE = {"recover": 0, "reset": 1, "refuse": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """A segment at one moment; sizes in bytes."""
+
+    name: str
+    """Empty without one."""
+    id: str
+    """Drawn when it was made; never the same again."""
+    size: int
+    size_max: int
+    """Up to which it may grow."""
+    bytes_used: int
+    """By structures."""
+    bytes_free: int
+    largest_free: int
+    """Longest run of free bytes."""
+    bytes_meta: int
+    """Header, participants and table."""
+    created_ns: int
+    """Since 1970 [ns]."""
+    layout: int
+    """Version of the layout."""
+    participants_max: int
+    participants_live: int
+    participants_dead: int
+    """Killed and not recovered yet."""
+    entries_max: int
+    entries: int
+    self: int
+    """Index of this participant."""
+    persist: bool
+    """Outlives its participants."""
+    access: int
+    """File mode."""
+    on_file: bool
+    recoveries: int
+    """Participants that were killed and recovered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """One process that has the segment open, or had it when it was killed."""
+
+    index: int
+    generation: int
+    pid: int
+    life: str
+    """``self``, ``live`` or ``dead`` (killed, not recovered yet), as the kernel says."""
+    started: int
+    """Of the process, clock ticks since boot."""
+    joined_ns: int
+    """Since 1970 [ns]."""
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One structure of the table."""
+
+    name: str
+    kind: str
+    """``array``, ``queue`` and so on."""
+    format: str
+    """Of one element; see `holdfast.shm.dtypes`."""
+    layout: int
+    """Version of the structure's layout."""
+    offset: int
+    """From the start of the segment [bytes]."""
+    size: int
+    """[bytes]."""
+    element_size: int
+    """[bytes]."""
+    element_count: int
+    """Or its capacity."""
+    shape: tuple[int, ...]
+    users: int
+    """Participants that have it open."""
+    created_ns: int
+    """Since 1970 [ns]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How full a structure is and what went through it; 0 where it has no meaning."""
+
+    capacity: int
+    count: int
+    written: int
+    read: int
+    lost: int
+    """Overwritten, or given up with a killed process."""
+    waits: int
+    recovered: int
+    """Repairs after a death."""
+    readers: int
+    writers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that is wrong."""
+
+    structure: str
+    """Name, or empty for header and table."""
+    sentence: str
+
+
+_open_segments: weakref.WeakValueDictionary[str, Segment] = weakref.WeakValueDictionary()
+_opening = threading.RLock()
+
+
+def _leave_with_multiprocessing() -> None:
+    """Leave in good order also where multiprocessing ends a child by _exit.
+
+    Its finalizers run there; those of the parent are forgotten after a fork, hence both.
+    """
+    util = sys.modules.get("multiprocessing.util")
+    if util is None:
+        return
+    util.Finalize(None, _shm.segment_leave_all, exitpriority=-100)
+    util.register_after_fork(_opening, _finalize_child)
+
+
+def _finalize_child(_: object) -> None:
+    from multiprocessing import util
+
+    util.Finalize(None, _shm.segment_leave_all, exitpriority=-100)
+
+
+def _before_fork() -> None:
+    if _open_segments:
+        _leave_with_multiprocessing()
+
+
+os.register_at_fork(before=_before_fork)
+
+
+def _owner(owner: int | str | None) -> int:
+    if owner is None:
+        return -1
+    if owner == "any":
+        return -2
+    if isinstance(owner, int) and owner >= 0:
+        return owner
+    raise InvalidArgumentError(f"owner must be None, 'any' or a user id, it is {owner!r}")
+
+
+def _choice(what: str, value: str, choices: dict[str, int]) -> int:
+    if value not in choices:
+        raise InvalidArgumentError(f"{what} must be one of {', '.join(choices)}, it is {value!r}")
+    return choices[value]
+
+
+class Segment:
+    """Shared memory with a table of the structures in it.
+
+    The last process that leaves removes it (unless `persist`); one that is killed leaves at once,
+    and what it held comes back. Nothing watches from outside: no resource tracker, no daemon.
+
+    Parameters
+    ----------
+    name : str, optional
+        Letters, digits, ``.``, ``_`` and ``-``, up to 200. Without one (and without `path`) the
+        segment is reached by its file descriptor alone: inherited, or pickled to a child.
+    size : int or str, optional
+        Of a new segment, everything included [bytes], such as ``"64 MiB"``. To open one: any.
+    mode : {'open_or_create', 'open', 'create'}
+        What to do if it is there, or is not.
+    size_max : int or str, optional
+        Up to which `grow` may go [bytes].
+    access : int
+        File mode of a new segment.
+    group : int, optional
+        Its group id.
+    owner : int or 'any', optional
+        User that an opened segment may belong to, besides root; this user if not given.
+    participants, entries : int
+        Processes that can have it open at once (up to 1023); structures it can hold.
+    name_size, format_size : int
+        Bytes for the name and the dtype of a structure.
+    stale : {'recover', 'reset', 'refuse'}
+        What to do with a segment in which nobody lives any more: keep the data and give back what
+        dead processes held; start anew; or raise OwnerDiedError.
+    persist : bool
+        Stays when the last one leaves.
+    huge_pages, prefault : bool
+        Ask for huge pages; touch every page at once.
+    node : int or 'interleave', optional
+        NUMA node of the pages.
+    path : str, optional
+        A file instead of shared memory; see `persist`.
+    role : str
+        Of this process, shown to others (23 bytes).
+    timeout : float
+        Longest wait for another process's change of the table [s].
+
+    Raises
+    ------
+    NotFoundError, ExistsError, AccessError, NoSpaceError, LayoutError, MismatchError
+        Each also the builtin one would catch: FileNotFoundError, FileExistsError, PermissionError,
+        MemoryError, OSError, ValueError.
+    """
+
+    __slots__ = ("__weakref__", "_core", "_options", "_structures")
+
+    _core: _shm.Segment
+    _options: dict[str, int | str]
+    _structures: weakref.WeakSet[Structure | RingReader]
+
+    def __new__(
+        cls,
+        name: str | None = None,
+        size: int | str | None = None,
+        *,
+        mode: Mode = "open_or_create",
+        size_max: int | str | None = None,
+        access: int = 0o600,
+        group: int | None = None,
+        owner: int | Literal["any"] | None = None,
+        participants: int = 64,
+        entries: int = 256,
+        name_size: int = 64,
+        format_size: int = 192,
+        stale: Literal["recover", "reset", "refuse"] = "recover",
+        persist: bool = False,
+        huge_pages: bool = False,
+        prefault: bool = False,
+        node: int | Literal["interleave"] | None = None,
+        path: str | None = None,
+        role: str = "",
+        timeout: float = 10.0,
+    ) -> Self:
+        """Make or open it."""
+        if node is not None and node != "interleave" and not (isinstance(node, int) and node >= 0):
+            raise InvalidArgumentError(f"node must be a number or 'interleave', it is {node!r}")
+        options: dict[str, int | str] = {
+            "size": parse_size(size) if size is not None else 0,
+            "size_max": parse_size(size_max) if size_max is not None else 0,
+            "access": access,
+            "group": -1 if group is None else group,
+            "owner": _owner(owner),
+            "participants": participants,
+            "entries": entries,
+            "name_size": name_size,
+            "format_size": format_size,
+            "stale": _choice("stale", stale, _STALE),
+            "persist": int(persist),
+            "huge_pages": int(huge_pages),
+            "prefault": int(prefault),
+            "node": -1 if node is None else -2 if node == "interleave" else node,
+            "path": path or "",
+            "role": role,
+            "lock_wait_ns": int(timeout * 1e9),
+        }
+        for key, value in options.items():
+            if isinstance(value, int) and key not in ("group", "owner", "node") and value < 0:
+                raise InvalidArgumentError(f"{key} must not be negative, it is {value}")
+        number = _choice("mode", mode, _MODES)
+        with _opening:
+            if name is None and path is None:
+                if mode == "open":
+                    raise InvalidArgumentError("a segment without name and path cannot be opened")
+                return cls._wrap(_shm.segment_anonymous(options), options)
+            # One that is open here is this one, if it is still what the name stands for.
+            core = _shm.segment_open(name or "", number, options)
+            return cls._wrap(core, options)
+
+    @classmethod
+    def _wrap(cls, core: _shm.Segment, options: dict[str, int | str]) -> Self:
+        """One object per process: a second participant of the same process leaves at once."""
+        identity = core.info()["id"]
+        there = _open_segments.get(identity)
+        if isinstance(there, cls) and not there.closed:
+            core.close()
+            return there
+        self = super().__new__(cls)
+        self._core = core
+        self._options = options
+        self._structures = weakref.WeakSet()
+        _open_segments[identity] = self
+        _leave_with_multiprocessing()
+        return self
+
+    @classmethod
+    def from_file(cls, file: int, *, role: str = "") -> Self:
+        """Open what a file descriptor refers to; the descriptor stays the caller's."""
+        options: dict[str, int | str] = dict(_PLAIN, role=role)
+        with _opening:
+            return cls._wrap(_shm.segment_from_file(file, options), options)
+
+    def _note(self, structure: Structure | RingReader) -> None:
+        """Remember a structure or reader, to be closed with the segment."""
+        self._structures.add(structure)
+
+    # --- structures ---------------------------------------------------------------------------
+
+    def queue(
+        self,
+        name: str,
+        capacity: int = 1024,
+        *,
+        size: int | str | None = None,
+        dtype: npt.DTypeLike | None = None,
+        objects: bool = False,
+        single: bool = False,
+        redeliver: bool = False,
+        mode: Mode = "open_or_create",
+    ) -> Any:
+        """Make or open a queue: first in, first out, any number of producers and consumers.
+
+        Parameters
+        ----------
+        name : str
+            In this segment.
+        capacity : int
+            Items; rounded up to a power of two.
+        size : int or str, optional
+            The most bytes of an item: a queue of bytes, or with `objects` of pickled objects.
+        dtype : DTypeLike, optional
+            A queue of elements of this type.
+        objects : bool
+            Items are Python objects. Only between processes that trust each other.
+        single : bool
+            One producer and one consumer, faster; a second is refused.
+        redeliver : bool
+            What a killed consumer had in hand is delivered again, instead of lost.
+        mode : {'open_or_create', 'open', 'create'}
+            What to do if it is there, or is not.
+
+        Returns
+        -------
+        BytesQueue, RecordQueue or ObjectQueue
+        """
+        from holdfast.shm import queue
+
+        return queue.make(self, name, capacity, size, dtype, objects, single, redeliver, mode)
+
+    def array(
+        self,
+        name: str,
+        shape: int | tuple[int, ...],
+        dtype: npt.DTypeLike = "f8",
+        *,
+        mode: Mode = "open_or_create",
+    ) -> Array:
+        """Make or open an array in place; a new one is zero.
+
+        Parameters
+        ----------
+        name : str
+            In this segment.
+        shape : int or tuple of int
+            C order, up to 8 dimensions.
+        dtype : DTypeLike
+            Of an element.
+        mode : {'open_or_create', 'open', 'create'}
+            What to do if it is there, or is not.
+        """
+        from holdfast.shm.array import Array
+
+        return Array._make(self, name, shape, dtype, mode)
+
+    def versioned(
+        self,
+        name: str,
+        shape: int | tuple[int, ...],
+        dtype: npt.DTypeLike = "f8",
+        *,
+        buffers: int = 2,
+        mode: Mode = "open_or_create",
+    ) -> Versioned:
+        """Make or open an array that is replaced as a whole: one writes, many read.
+
+        Parameters
+        ----------
+        name : str
+            In this segment.
+        shape : int or tuple of int
+            C order, up to 8 dimensions.
+        dtype : DTypeLike
+            Of an element.
+        buffers : int
+            Copies that are kept, 2 to 64; with more, slow readers are disturbed less often.
+        mode : {'open_or_create', 'open', 'create'}
+            What to do if it is there, or is not.
+        """
+        from holdfast.shm.versioned import Versioned
+
+        return Versioned._make(self, name, shape, dtype, buffers, mode)
+
+    def ring(
+        self,
+        name: str,
+        capacity: int = 1024,
+        *,
+        dtype: npt.DTypeLike | None = None,
+        size: int | str | None = None,
+        reliable: bool = False,
+        readers: int = 16,
+        mode: Mode = "open_or_create",
+    ) -> Ring:
+        """Make or open a stream: one writes, many read, each at its own pace.
+
+        Parameters
+        ----------
+        name : str
+            In this segment.
+        capacity : int
+            Elements that are kept.
+        dtype : DTypeLike, optional
+            Of an element, f8 if not given, or
+        size : int or str, optional
+            its bytes.
+        reliable : bool
+            The writer waits for the slowest living reader, instead of overwriting.
+        readers : int
+            That can be open at once.
+        mode : {'open_or_create', 'open', 'create'}
+            What to do if it is there, or is not.
+        """
+        from holdfast.shm.ring import Ring
+
+        return Ring._make(self, name, capacity, dtype, size, reliable, readers, mode)
+
+    def cells(
+        self,
+        name: str,
+        count: int = 1,
+        dtype: npt.DTypeLike = "i8",
+        *,
+        packed: bool = False,
+        mode: Mode = "open_or_create",
+    ) -> Cells:
+        """Make or open numbers that any process changes in one step; new ones are 0.
+
+        Parameters
+        ----------
+        name : str
+            In this segment.
+        count : int
+            How many.
+        dtype : {'i8', 'u8', 'i4', 'u4', 'f8'}
+            Of each.
+        packed : bool
+            Side by side, instead of one per cache line.
+        mode : {'open_or_create', 'open', 'create'}
+            What to do if it is there, or is not.
+        """
+        from holdfast.shm.cells import Cells
+
+        return Cells._make(self, name, count, dtype, packed, mode)
+
+    def map(
+        self,
+        name: str,
+        capacity: int = 1024,
+        *,
+        key: npt.DTypeLike | int = 64,
+        value: npt.DTypeLike | int | str = 256,
+        mode: Mode = "open_or_create",
+    ) -> Map:
+        """Make or open a map.
+
+        Parameters
+        ----------
+        name : str
+            In this segment.
+        capacity : int
+            Keys it has room for.
+        key : int or DTypeLike
+            The most bytes of a key, or the dtype of keys.
+        value : int, str or DTypeLike
+            The most bytes of a value (``"64 KiB"``), or the dtype of values.
+        mode : {'open_or_create', 'open', 'create'}
+            What to do if it is there, or is not.
+        """
+        from holdfast.shm.map import Map
+
+        return Map._make(self, name, capacity, key, value, mode)
+
+    def pool(
+        self,
+        name: str,
+        capacity: int = 64,
+        *,
+        size: int | str | None = None,
+        dtype: npt.DTypeLike | None = None,
+        align: int = 0,
+        sanitize: bool = False,
+        mode: Mode = "open_or_create",
+    ) -> Pool:
+        """Make or open a pool of objects of one size, each of which has at most one owner.
+
+        Parameters
+        ----------
+        name : str
+            In this segment.
+        capacity : int
+            Objects.
+        size : int or str, optional
+            Of an object [bytes], or
+        dtype : DTypeLike, optional
+            what it is.
+        align : int
+            Power of two, 8 to 4096 [bytes]; 0: 64.
+        sanitize : bool
+            Zero what is given back.
+        mode : {'open_or_create', 'open', 'create'}
+            What to do if it is there, or is not.
+        """
+        from holdfast.shm.pool import Pool
+
+        return Pool._make(self, name, capacity, size, dtype, align, sanitize, mode)
+
+    def event(
+        self,
+        name: str,
+        *,
+        automatic: bool = False,
+        is_set: bool = False,
+        mode: Mode = "open_or_create",
+    ) -> Event:
+        """Make or open an event; `automatic`: one wait takes it; `is_set`: a new one is set."""
+        from holdfast.shm.sync import Event
+
+        return Event._make(self, name, automatic, is_set, mode)
+
+    def semaphore(
+        self,
+        name: str,
+        permits: int = 1,
+        *,
+        counted: bool = False,
+        most: int = 0,
+        mode: Mode = "open_or_create",
+    ) -> Semaphore:
+        """Make or open a semaphore.
+
+        Parameters
+        ----------
+        name : str
+            In this segment.
+        permits : int
+            All there are; `counted`: the first value.
+        counted : bool
+            A bare number: who releases need not have acquired, nothing comes back by itself.
+        most : int
+            Counted: beyond it `release` raises FullError; 0: no bound.
+        mode : {'open_or_create', 'open', 'create'}
+            What to do if it is there, or is not.
+        """
+        from holdfast.shm.sync import Semaphore
+
+        return Semaphore._make(self, name, permits, counted, most, mode)
+
+    def mutex(self, name: str, *, mode: Mode = "open_or_create") -> Mutex:
+        """Make or open a mutex, which tells if its owner was killed."""
+        from holdfast.shm.sync import Mutex
+
+        return Mutex._make(self, name, mode)
+
+    def barrier(
+        self,
+        name: str,
+        parties: int,
+        *,
+        on_death: Literal["break", "go_on"] = "break",
+        mode: Mode = "open_or_create",
+    ) -> Barrier:
+        """Make or open a barrier for `parties`; a death breaks the round, or is not waited for."""
+        from holdfast.shm.sync import Barrier
+
+        return Barrier._make(self, name, parties, on_death, mode)
+
+    def __getitem__(self, name: str) -> Structure:
+        """Open the structure of this name, whatever kind it is.
+
+        Raises
+        ------
+        NotFoundError
+            There is none.
+        """
+        return structures.open_any(self, name)
+
+    def __contains__(self, name: object) -> bool:
+        return any(entry.name == name for entry in self.entries())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([entry.name for entry in self.entries()])
+
+    def __len__(self) -> int:
+        return len(self.entries())
+
+    def __bool__(self) -> bool:
+        return True
+
+    def entries(self) -> list[Entry]:
+        """See every structure in it."""
+        return [Entry(*row) for row in self._core.entries()]
+
+    def erase(self, name: str) -> None:
+        """Take a structure away: the name at once, its bytes when nobody has it open any more."""
+        self._core.erase(name)
+
+    # --- who and what -------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Its name; empty without one."""
+        return self.info().name
+
+    @property
+    def size(self) -> int:
+        """Of the segment [bytes]."""
+        return self.info().size
+
+    @property
+    def file(self) -> int:
+        """File descriptor, owned by the segment."""
+        return self._core.file
+
+    @property
+    def closed(self) -> bool:
+        """True after `close`."""
+        return self._core.closed
+
+    def info(self) -> Info:
+        """See the segment as a whole."""
+        return Info(**self._core.info())
+
+    def participants(self) -> list[Participant]:
+        """See who has it open."""
+        return [Participant(*row) for row in self._core.participants()]
+
+    def figures(self, name: str) -> Figures:
+        """See how full a structure is and what went through it."""
+        return Figures(*self._core.figures(name))
+
+    # --- health -------------------------------------------------------------------------------
+
+    def sweep(self) -> int:
+        """Give back what killed processes held; happens by itself where somebody waits for it.
+
+        Returns
+        -------
+        int
+            Processes that were recovered.
+        """
+        return self._core.sweep()
+
+    def check(self, name: str = "") -> list[Fault]:
+        """Verify the table and every structure, or one; empty if all is well."""
+        return [Fault(*row) for row in self._core.faults(name)]
+
+    def repair(self, name: str = "") -> int:
+        """Put right what can be; returns how many things were."""
+        return self._core.repair(name)
+
+    # --- size and end -------------------------------------------------------------------------
+
+    def grow(self, size: int | str) -> None:
+        """Add memory at the end, up to `size_max`; arrays stay where they are."""
+        self._core.grow(parse_size(size))
+
+    def persist(self, structure: Structure | None = None) -> None:
+        """Return when what was written before is on the medium (a segment made with `path`).
+
+        Parameters
+        ----------
+        structure : Structure, optional
+            Only the bytes of this one, and of the table.
+        """
+        if structure is None:
+            self._core.persist()
+            return
+        for entry in self.entries():
+            if entry.name == structure.name:
+                self._core.persist_span(entry.offset, entry.size)
+                return
+
+    def close(self) -> None:
+        """Leave. The last one that leaves removes the segment, unless it persists.
+
+        Raises
+        ------
+        BusyError
+            Arrays or views on its memory are alive.
+        """
+        # Readers first: a ring with readers cannot be closed.
+        for structure in sorted(self._structures, key=lambda made: isinstance(made, Structure)):
+            structure.close()
+        self._core.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+            return
+        # The error on its way must not be hidden; the segment goes with its last array.
+        with contextlib.suppress(BufferError):
+            self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as a handle: the receiver opens the same segment, or gets the one it has."""
+        info = self.info()
+        if info.name or self._options["path"]:
+            return _reopen, (info.name, self._options["path"], info.id, self._options["owner"])
+        from multiprocessing import reduction
+
+        return _reopen_file, (reduction.DupFd(self.file), info.id)
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return "<holdfast.shm.Segment, closed>"
+        info = self.info()
+        return (
+            f"<holdfast.shm.Segment {info.name!r}: {info.entries} structures, "
+            f"{info.bytes_used} of {info.size} bytes used, {info.participants_live} participants>"
+        )
+
+
+_PLAIN: dict[str, int | str] = {
+    "size": 0,
+    "size_max": 0,
+    "access": 0o600,
+    "group": -1,
+    "owner": -1,
+    "participants": 64,
+    "entries": 256,
+    "name_size": 64,
+    "format_size": 192,
+    "stale": 0,
+    "persist": 0,
+    "huge_pages": 0,
+    "prefault": 0,
+    "node": -1,
+    "path": "",
+    "role": "",
+    "lock_wait_ns": 10_000_000_000,
+}
+
+
+def _reopen(name: str, path: str, identity: str, owner: int) -> Segment:
+    with _opening:
+        there = _open_segments.get(identity)
+        if there is not None and not there.closed:
+            return there
+        options = dict(_PLAIN, path=path, owner=owner)
+        return Segment._wrap(_shm.segment_open(name, _MODES["open"], options), options)
+
+
+def _reopen_file(duplicate: Any, identity: str) -> Segment:
+    import os
+
+    file = duplicate.detach()
+    try:
+        with _opening:
+            there = _open_segments.get(identity)
+            if there is not None and not there.closed:
+                return there
+            return Segment.from_file(file)
+    finally:
+        os.close(file)
+
+
+def names() -> list[tuple[str, int]]:
+    """See the segments of this machine: names and sizes [bytes], whoever made them."""
+    return [(name, size) for name, size in _shm.segment_names()]
+
+
+def remove(name: str) -> None:
+    """Take a segment's name away; processes that have it open go on."""
+    _shm.segment_remove(name)
+
+
+def collect(names_: Sequence[str] | None = None) -> list[str]:
+    """Remove segments in which nobody lives and that do not persist.
+
+    Parameters
+    ----------
+    names_ : sequence of str, optional
+        All of this machine that this user may open, if not given.
+
+    Returns
+    -------
+    list of str
+        Those that were removed.
+    """
+    removed = []
+    for name in names_ if names_ is not None else [name for name, _ in names()]:
+        try:
+            if _shm.segment_collect(name):
+                removed.append(name)
+        except OSError:
+            if names_ is not None:
+                raise
+    return removed
