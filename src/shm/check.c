@@ -261,7 +261,9 @@ static size_t header_repair(hf_shm *shm) {
     }
     uint64_t dirty = hfi_shm_load64(&header->dirty_end), size = hfi_shm_size(shm);
     uint64_t said = hfi_shm_load64(&header->size);
-    if (said > shm->reserved || said % HFI_PAGE != 0 || said < size) {
+    struct hfi_os_file file;
+    bool cut = hfi_os_shm_stat(shm->view, &file) == 0 && file.size < said;
+    if (said > shm->reserved || said % HFI_PAGE != 0 || said < size || cut) {
         hfi_shm_store64(&header->size, size);
         repaired++;
     }
