@@ -244,7 +244,7 @@ static void serial_bound(hf_heap *heap) {
     size_t middle = hfi_middle_warm(heap);
     size_t warm = hfi_segment_dirty(HFI_ZONE_SMALL) + hfi_segment_dirty(HFI_ZONE_HUGE) + middle;
     if (warm < ((size_t)2 << 20) || warm < (mapped - middle) / 8) return;
-    bool more;
+    bool more = false;
     if (middle > warm / 4) (void)hfi_middle_reclaim(heap, true, &more);
     (void)hfi_segment_decay(true, NULL);
 }
