@@ -15,6 +15,7 @@
 
 #include <holdfast/heap.h>
 
+#include "base/assert.h"
 #include "os/os.h"
 #include "pages/meta.h"
 
@@ -60,6 +61,7 @@ bool hfi_map_geometry(const hf_shm_map_options *o, struct map_geometry *geometry
     g.groups[0] = groups / LEVEL_PARTS > 0 ? groups / LEVEL_PARTS : 1;
     g.groups[1] = 4 * groups / LEVEL_PARTS > 0 ? 4 * groups / LEVEL_PARTS : 1;
     g.groups[2] = groups - g.groups[0] - g.groups[1];
+    hf_assert(g.groups[2] <= MAP_GROUPS_MAX);
     for (uint32_t level = 0; level < g.levels; level++) {
         g.level_at[level] = g.cells;
         g.cells += (uint64_t)g.groups[level] * MAP_GROUP_CELLS * g.shards;
@@ -68,8 +70,9 @@ bool hfi_map_geometry(const hf_shm_map_options *o, struct map_geometry *geometry
     g.words = (g.records + 63) / 64;
     g.value_at = (uint32_t)(sizeof(struct map_record) + round_up(o->key_size, 8));
     g.stride = round_up(g.value_at + o->value_size, 64);
-    g.shapes_at = sizeof(struct map_header);
-    g.shards_at = g.shapes_at + round_up((uint64_t)g.shards * 4, HFI_SHM_LINE);
+    g.extents_at = sizeof(struct map_header);
+    g.shards_at =
+        g.extents_at + round_up((uint64_t)g.shards * sizeof(struct map_extent), HFI_SHM_LINE);
     g.taken_at = g.shards_at + (uint64_t)g.shards * sizeof(struct map_shard);
     g.cells_at = g.taken_at + round_up(g.words * 8, HFI_SHM_LINE);
     g.records_at = g.cells_at + round_up(g.cells * 8, HFI_SHM_LINE);
@@ -81,7 +84,7 @@ bool hfi_map_geometry(const hf_shm_map_options *o, struct map_geometry *geometry
 
 static void map_bind(hf_shm_map *map) {
     char *base = map->part.base;
-    map->shapes = (_Atomic uint32_t *)(void *)(base + map->g.shapes_at);
+    map->extents = (struct map_extent *)(void *)(base + map->g.extents_at);
     map->shards = (struct map_shard *)(void *)(base + map->g.shards_at);
     map->taken = (_Atomic uint64_t *)(void *)(base + map->g.taken_at);
     map->cells = (_Atomic uint64_t *)(void *)(base + map->g.cells_at);

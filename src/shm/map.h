@@ -1,6 +1,6 @@
 /* map.h - a hash map in shared memory: shards, levels, groups, cells, records. Internal.
  *
- *   header | shape[shards] | shard[shards] | taken bits | cells: level 0, 1, 2 | records
+ *   header | extent[shards] | shard[shards] | taken bits | cells: level 0, 1, 2 | records
  *
  *   key --hash--> shard (upper half)        one lock, one version, one spare record
  *             \-> a group per level (lower) 8 cells in one cache line
@@ -11,7 +11,7 @@
  * Rules       a record is filled while nothing refers to it, and one store of a cell makes it the
  *             value; the one it replaces becomes the shard's spare. A key stays in its cell until it
  *             is erased, whatever level that is. So a reader needs no lock and no version of a shard.
- * Who changes what  cells, spare, intent, count, version, shape and the records of a shard: who holds
+ * Who changes what  cells, spare, intent, count, version, extent and the records of a shard: who holds
  *             its lock. A free record: who puts his shard in its own word by compare-and-swap. The taken
  *             bits are a hint.
  * A death     under the lock leaves at most two records in doubt, `spare` and `intent`; whoever gets
@@ -32,6 +32,7 @@
 #define MAP_LAYOUT      1
 #define MAP_GROUP_CELLS 8
 #define MAP_LEVELS      HF_SHM_MAP_LEVELS
+#define MAP_GROUPS_MAX  64 /* of the last level of a shard: one bit each in map_extent.behind */
 
 #define MAP_SHARD_BITS ((uint64_t)0xffffff) /* of an own word: shard + 1       */
 #define MAP_GENERATION ((uint64_t)1 << 24)  /* one filling, or change of hands */
@@ -62,6 +63,14 @@ struct map_shard {
     uint64_t unused[9];
 };
 
+/* Read by every look for a key, changed when a shard grows: apart from what every change touches. */
+struct map_extent {
+    _Atomic uint32_t shape; /* reach:24 | levels in use - 1:8                                     */
+    uint32_t spare;
+    _Atomic uint64_t
+        behind; /* bit g: keys of group g of the last level may lie up to `reach` behind */
+};
+
 struct map_record {
     _Atomic uint64_t own;
     _Atomic uint64_t version;
@@ -75,6 +84,7 @@ struct map_record {
 _Static_assert(sizeof(struct map_header) == 2 * HFI_SHM_LINE, "layout");
 _Static_assert(sizeof(struct map_shard) == HFI_SHM_LINE, "layout");
 _Static_assert(sizeof(struct map_record) == 32, "layout");
+_Static_assert(sizeof(struct map_extent) == 16, "layout");
 
 /* Everything that follows from the options; private. */
 struct map_geometry {
@@ -84,7 +94,7 @@ struct map_geometry {
     uint64_t words;    /* of taken bits                               */
     uint64_t cells;    /* in all levels of all shards                 */
     uint64_t stride;   /* of a record [bytes]                         */
-    uint64_t shapes_at, shards_at, taken_at, cells_at, records_at; /* offsets [bytes] */
+    uint64_t extents_at, shards_at, taken_at, cells_at, records_at; /* offsets [bytes] */
     uint64_t level_at[MAP_LEVELS]; /* first cell of the level        */
     uint32_t groups[MAP_LEVELS];   /* per shard                      */
     uint32_t levels;               /* that have groups               */
@@ -99,7 +109,7 @@ struct hf_shm_map {
     struct map_geometry g;
     uint64_t seed[2];
     uint64_t wait_ns;
-    _Atomic uint32_t *shapes; /* reach:24 | levels in use - 1:8 */
+    struct map_extent *extents;
     struct map_shard *shards;
     _Atomic uint64_t *taken;
     _Atomic uint64_t *cells;
@@ -149,23 +159,6 @@ static inline uint32_t map_owner_shard(uint64_t own) { /* + 1 */
     return (uint32_t)(own & MAP_SHARD_BITS);
 }
 
-/* Shape of a shard, bounded by what there is. */
-struct map_shape {
-    uint32_t levels; /* in use, at least 1                                          */
-    uint32_t reach;  /* groups behind the home group of the last level that may hold keys */
-};
-static inline struct map_shape map_shape_load(const hf_shm_map *map, uint32_t shard) {
-    uint32_t word = hfi_shm_load32(&map->shapes[shard]);
-    struct map_shape shape = {(word & 0xff) + 1, word >> 8};
-    if (shape.levels > map->g.levels) shape.levels = map->g.levels;
-    uint32_t most = map->g.groups[map->g.levels - 1] - 1;
-    if (shape.reach > most) shape.reach = most;
-    return shape;
-}
-static inline void map_shape_store(hf_shm_map *map, uint32_t shard, struct map_shape shape) {
-    hfi_shm_store32(&map->shapes[shard], shape.reach << 8 | (shape.levels - 1));
-}
-
 static inline uint32_t map_range(uint32_t value, uint32_t bound) { /* Lemire 2019 */
     return (uint32_t)((uint64_t)value * bound >> 32);
 }
@@ -177,6 +170,37 @@ static inline uint32_t map_group(const hf_shm_map *map, uint32_t print, uint32_t
     static const uint32_t mix[MAP_LEVELS] = {0x9E3779B1u, 0x85EBCA77u, 0xC2B2AE3Du};
     return map_range(print * mix[level], map->g.groups[level]);
 }
+/* How far keys lie in a shard. */
+struct map_shape {
+    uint32_t levels; /* in use, at least 1                                                */
+    uint32_t reach;  /* groups behind the home group of the last level that may hold keys */
+};
+/* Of all keys of the shard, bounded by what there is. */
+static inline struct map_shape map_shape_load(const hf_shm_map *map, uint32_t shard) {
+    uint32_t word = hfi_shm_load32(&map->extents[shard].shape);
+    struct map_shape shape = {(word & 0xff) + 1, word >> 8};
+    if (shape.levels > map->g.levels) shape.levels = map->g.levels;
+    uint32_t most = map->g.groups[map->g.levels - 1] - 1;
+    if (shape.reach > most) shape.reach = most;
+    return shape;
+}
+static inline void map_shape_store(hf_shm_map *map, uint32_t shard, struct map_shape shape) {
+    hfi_shm_store32(&map->extents[shard].shape, shape.reach << 8 | (shape.levels - 1));
+}
+
+/* The bit of a print in `behind`. */
+static inline uint64_t map_behind_bit(const hf_shm_map *map, uint32_t print) {
+    return UINT64_C(1) << map_group(map, print, map->g.levels - 1);
+}
+/* Of keys with this print: most have nothing behind. */
+static inline struct map_shape map_shape_of(const hf_shm_map *map, uint32_t shard, uint32_t print) {
+    struct map_shape shape = map_shape_load(map, shard);
+    if (shape.reach != 0 &&
+        !(hfi_shm_load64(&map->extents[shard].behind) & map_behind_bit(map, print)))
+        shape.reach = 0;
+    return shape;
+}
+
 static inline uint64_t map_group_cell(const hf_shm_map *map, uint32_t shard, uint32_t level,
                                       uint32_t group) {
     return map->g.level_at[level] +

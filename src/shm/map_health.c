@@ -184,6 +184,7 @@ static void map_check(const struct hfi_shm_part *part, struct hfi_shm_finding *f
 
 struct mending {
     struct map_shape shape;
+    uint64_t behind;
     uint64_t count;
     size_t put_right;
 };
@@ -205,6 +206,7 @@ static void mend_cell(hf_shm_map *map, uint32_t shard, uint32_t level, uint64_t 
     if (level + 1 < map->g.levels) return;
     uint32_t distance = cell_distance(map, shard, cell, word);
     if (mending->shape.reach < distance) mending->shape.reach = distance;
+    if (distance != 0) mending->behind |= map_behind_bit(map, (uint32_t)(word >> 32));
 }
 
 /* Drops what is not found where it is. */
@@ -222,14 +224,16 @@ static void mend_place(hf_shm_map *map, uint32_t shard, uint32_t level, uint64_t
 static size_t mend_shard(hf_shm_map *map, uint32_t shard) {
     struct map_shard *s = &map->shards[shard];
     struct mending mending = {.shape = map_shape_load(map, shard)};
-    uint32_t before = mending.shape.levels << 24 | mending.shape.reach;
+    uint32_t before = map_probes(mending.shape);
     if (hfi_shm_load64(&s->intent) != 0) {
         hfi_map_settle(map, shard);
         mending.put_right++;
     }
     shard_visit(map, shard, mend_cell, &mending);
-    if ((mending.shape.levels << 24 | mending.shape.reach) != before) mending.put_right++;
+    if (map_probes(mending.shape) != before) mending.put_right++;
     map_shape_store(map, shard, mending.shape);
+    if (mending.behind & ~hfi_shm_or64(&map->extents[shard].behind, mending.behind))
+        mending.put_right++;
     shard_visit(map, shard, mend_place, &mending);
     if (hfi_shm_load64(&s->count) != mending.count) {
         hfi_shm_store64(&s->count, mending.count);

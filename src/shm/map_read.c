@@ -66,7 +66,7 @@ static enum outcome record_read(hf_shm_map *map, uint32_t shard, const _Atomic u
 static enum outcome key_read(hf_shm_map *map, uint64_t hash, const void *key, size_t key_size,
                              struct reading *reading, unsigned *tries) {
     uint32_t shard = map_hash_shard(map, hash), print = (uint32_t)hash;
-    struct map_shape shape = map_shape_load(map, shard);
+    struct map_shape shape = map_shape_of(map, shard, print);
     for (uint32_t place = 1; place < shape.levels; place++)
         __builtin_prefetch((const void *)&map->cells[map_probe(map, shard, print, shape, place)]);
     for (uint32_t place = 0; place < map_probes(shape); place++) {

@@ -25,7 +25,7 @@ static hf_status place_damaged(uint32_t shard) {
 hf_status hfi_map_find(hf_shm_map *map, struct map_place *p, const void *key, size_t key_size) {
     uint64_t empty = MAP_NONE;
     p->record = MAP_NONE;
-    p->shape = map_shape_load(map, p->shard);
+    p->shape = map_shape_of(map, p->shard, p->print);
     for (uint32_t n = 0; n < map_probes(p->shape); n++) {
         uint64_t cell = map_probe(map, p->shard, p->print, p->shape, n);
         for (uint64_t i = cell; i < cell + MAP_GROUP_CELLS; i++) {
@@ -68,18 +68,22 @@ static uint64_t shape_cells(const hf_shm_map *map, struct map_shape shape) {
 
 /* An empty place for a key that is not there: p->cell if that is good, or further ones come into use. */
 static bool place_make(hf_shm_map *map, struct map_place *p, uint64_t count) {
-    while (p->shape.levels < map->g.levels &&
-           (p->cell == MAP_NONE || (count + 1) * 4 > shape_cells(map, p->shape) * 3)) {
-        p->shape.levels++;
+    struct map_shape all = map_shape_load(map, p->shard);
+    while (all.levels < map->g.levels &&
+           (p->cell == MAP_NONE || (count + 1) * 4 > shape_cells(map, all) * 3)) {
+        p->shape.levels = ++all.levels;
         uint64_t cell = group_empty(map, map_probe(map, p->shard, p->print, p->shape, 0));
         if (cell != MAP_NONE) p->cell = cell;
-        if (!HFI_SHM_MUTANT(805)) map_shape_store(map, p->shard, p->shape);
+        if (!HFI_SHM_MUTANT(805)) map_shape_store(map, p->shard, all);
     }
     while (p->cell == MAP_NONE && p->shape.reach + 1 < map->g.groups[map->g.levels - 1]) {
         p->shape.reach++;
         p->cell = group_empty(
             map, map_probe(map, p->shard, p->print, p->shape, map_probes(p->shape) - 1));
-        if (p->cell != MAP_NONE) map_shape_store(map, p->shard, p->shape);
+        if (p->cell == MAP_NONE) continue;
+        if (all.reach < p->shape.reach) all.reach = p->shape.reach;
+        (void)hfi_shm_or64(&map->extents[p->shard].behind, map_behind_bit(map, p->print));
+        map_shape_store(map, p->shard, all);
     }
     return p->cell != MAP_NONE;
 }
@@ -162,8 +166,9 @@ static void change_erase(hf_shm_map *map, const struct map_place *p) {
     hfi_map_record_free(map, p->record);
     hfi_shm_store64(&s->intent, 0);
     /* Nobody looks for what is not there: the shard may begin with its first level again. */
-    if (left == 0 && p->shape.levels + p->shape.reach > 1)
-        map_shape_store(map, p->shard, (struct map_shape){1, 0});
+    if (left != 0 || map_probes(map_shape_load(map, p->shard)) == 1) return;
+    map_shape_store(map, p->shard, (struct map_shape){1, 0});
+    hfi_shm_store64(&map->extents[p->shard].behind, 0);
 }
 
 static hf_status change_put(hf_shm_map *map, struct map_place *p, struct change *change) {
@@ -248,7 +253,7 @@ hf_status hf_shm_map_erase_if(hf_shm_map *map, const void *key, size_t key_size,
 
 /* Under the lock: every cell of a shard. */
 static hf_status shard_clear(hf_shm_map *map, uint32_t shard) {
-    struct map_place p = {.shard = shard, .shape = map_shape_load(map, shard)};
+    struct map_place p = {.shard = shard};
     for (uint32_t level = 0; level < map->g.levels; level++) {
         uint64_t first = map_group_cell(map, shard, level, 0);
         for (p.cell = first; p.cell < first + map->g.groups[level] * MAP_GROUP_CELLS; p.cell++) {
