@@ -210,12 +210,12 @@ hf_status hf_shm_figures_of(hf_shm *shm, const char *name, hf_shm_figures *figur
 
 /* --- repair ----------------------------------------------------------------------------------- */
 
-/* Under the table's lock. What cannot be loses its row: nobody can have it open. */
+/* Under the table's lock. What cannot be loses its row: where its bytes lie, nobody can tell. */
 static size_t row_repair(hf_shm *shm, uint32_t index) {
     struct hfi_shm_row *row = hfi_shm_row_of(shm, index);
     uint64_t control = hfi_shm_load64(&row->control);
     uint32_t next = hfi_shm_control_generation(control) + 1;
-    struct hfi_shm_sight sight;
+    struct hfi_shm_sight sight = {.index = index};
     char name[HFI_SHM_NAME_SIZE];
     size_t repaired = 0;
     for (uint32_t w = 0; w < shm->geometry.user_words; w++) {
@@ -230,13 +230,20 @@ static size_t row_repair(hf_shm *shm, uint32_t index) {
         repaired += wrong != 0;
     }
     if (hfi_shm_control_state(control) == HFI_SHM_ROW_EMPTY) return repaired;
-    bool sound = hfi_shm_see(shm, index, &sight, name, NULL) && hfi_shm_sound(shm, &sight.facts);
+    bool seen = hfi_shm_see(shm, index, &sight, name, NULL);
+    bool sound = seen && hfi_shm_sound(shm, &sight.facts);
+    struct hfi_shm_facts meant = sight.facts;
+    meant.hash = hfi_shm_hash(name);
+    if (seen && !sound) {
+        sound = hfi_shm_sound(shm, &meant); /* only the hash was hit */
+    } else if (sound && sight.facts.hash != meant.hash) {
+        meant.checksum = hfi_shm_facts_checksum(&meant); /* only the name was: it is a new one */
+    }
     if (!sound)
         return repaired +
                hfi_shm_swap64(&row->control, &control, hfi_shm_control(next, 0, HFI_SHM_ROW_EMPTY));
-    /* The name or its hash was hit; nobody can say which. The bytes may be in use: the row stays. */
-    if (sight.facts.hash != hfi_shm_hash(name)) {
-        hfi_shm_store64(&row->facts[0], hfi_shm_hash(name));
+    if (memcmp(&meant, &sight.facts, sizeof meant) != 0) {
+        hfi_shm_facts_write(row, &meant);
         repaired++;
     }
     hfi_shm_reclaim(shm, index);

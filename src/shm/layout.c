@@ -27,12 +27,24 @@ bool hfi_shm_geometry_make(struct hfi_shm_geometry *geometry) {
     return true;
 }
 
-uint64_t hfi_shm_checksum(const struct hfi_shm_constants *constants) {
-    uint64_t words[sizeof *constants / 8], sum = HFI_SHM_LAYOUT;
-    memcpy(words, constants, sizeof words);
-    for (size_t i = 0; i < sizeof words / 8; i++)
-        sum = hfi_rng_mix(sum ^ words[i]);
+static uint64_t sum_of(const void *bytes, size_t size) {
+    uint64_t sum = HFI_SHM_LAYOUT;
+    for (size_t i = 0; i < size / 8; i++) {
+        uint64_t word;
+        memcpy(&word, (const char *)bytes + 8 * i, 8);
+        sum = hfi_rng_mix(sum ^ word);
+    }
     return sum;
+}
+
+uint64_t hfi_shm_checksum(const struct hfi_shm_constants *constants) {
+    return sum_of(constants, sizeof *constants);
+}
+
+uint32_t hfi_shm_facts_checksum(const struct hfi_shm_facts *facts) {
+    struct hfi_shm_facts copy = *facts;
+    copy.checksum = 0;
+    return (uint32_t)(sum_of(&copy, sizeof copy) >> 32);
 }
 
 uint32_t hfi_shm_machine(void) {

@@ -81,7 +81,8 @@ struct hfi_shm_facts {
     uint64_t offset, size;
     uint64_t element_size, element_count;
     uint64_t created_ns;
-    uint32_t kind, layout, dimensions, spare;
+    uint32_t kind, layout, dimensions;
+    uint32_t checksum; /* of all the others */
     uint64_t shape[HF_SHM_DIMENSIONS_MAX];
 };
 struct hfi_shm_row {
@@ -106,6 +107,7 @@ struct hfi_shm_geometry {
 /* Fills the rest from the four counts and sizes; false if one is out of range. */
 bool hfi_shm_geometry_make(struct hfi_shm_geometry *geometry);
 uint64_t hfi_shm_checksum(const struct hfi_shm_constants *constants);
+uint32_t hfi_shm_facts_checksum(const struct hfi_shm_facts *facts);
 uint32_t hfi_shm_machine(void);
 
 static inline uint64_t hfi_shm_control(uint32_t generation, uint32_t owner, unsigned state) {

@@ -144,6 +144,7 @@ hf_status hfi_shm_lookup(hf_shm *shm, const char *name, struct hfi_shm_sight *si
 /* Marks a row used by this participant: false if it is not what was seen any more. */
 bool hfi_shm_hold(hf_shm *shm, const struct hfi_shm_sight *sight);
 void hfi_shm_unhold(hf_shm *shm, uint32_t index, uint32_t generation);
+void hfi_shm_facts_write(struct hfi_shm_row *row, const struct hfi_shm_facts *facts);
 /* Frees the bytes of a dying row that nobody uses. */
 void hfi_shm_reclaim(hf_shm *shm, uint32_t index);
 _Atomic uint64_t *hfi_shm_users(const hf_shm *shm, struct hfi_shm_row *row);

@@ -66,6 +66,10 @@ static void words_write(_Atomic uint64_t *to, const void *from, size_t size) {
     }
 }
 
+void hfi_shm_facts_write(struct hfi_shm_row *row, const struct hfi_shm_facts *facts) {
+    words_write(row->facts, facts, sizeof *facts);
+}
+
 static void text_write(_Atomic uint64_t *to, const char *text, size_t size) {
     size_t length = strlen(text) + 1;
     for (size_t at = 0; at < size && at < length; at += 8) {
@@ -114,6 +118,7 @@ bool hfi_shm_sound(hf_shm *shm, const struct hfi_shm_facts *facts) {
         facts->size > shm->reserved - facts->offset)
         return false;
     return facts->kind < HF_SHM_KIND_COUNT && facts->dimensions <= HF_SHM_DIMENSIONS_MAX &&
+           facts->checksum == hfi_shm_facts_checksum(facts) &&
            hfi_shm_cover(shm, facts->offset + facts->size);
 }
 
@@ -335,9 +340,10 @@ void hfi_shm_publish(hf_shm *shm, struct hfi_shm_sight *sight, const char *name,
     uint32_t generation = hfi_shm_control_generation(sight->control), self = hfi_shm_self(shm) - 1;
     uint64_t published = hfi_shm_control(generation, 0, HFI_SHM_ROW_PUBLISHED);
     sight->facts.hash = hfi_shm_hash(name);
+    sight->facts.checksum = hfi_shm_facts_checksum(&sight->facts);
     if (HFI_SHM_MUTANT(TABLE_MUTANT_EARLY_PUBLISH)) hfi_shm_store64(&row->control, published);
     atomic_thread_fence(memory_order_release);
-    words_write(row->facts, &sight->facts, sizeof sight->facts);
+    hfi_shm_facts_write(row, &sight->facts);
     text_write(name_of(shm, row), name, shm->geometry.c.name_size);
     text_write(format_of(shm, row), format != NULL ? format : "", shm->geometry.c.format_size);
     hfi_shm_enter(shm);
