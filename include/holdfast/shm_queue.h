@@ -46,10 +46,11 @@ typedef struct hf_shm_queue_options {
     uint32_t struct_size;
     uint32_t items;        /* hf_shm_queue_items                                                */
     uint64_t element_size; /* of an item, or the most [bytes]; 0 with HF_SHM_OPEN: as it is      */
-    uint64_t capacity;     /* items, rounded up to a power of two; 0 with HF_SHM_OPEN: as it is */
-    uint32_t single;       /* 1: one producer and one consumer, faster; a second gets HF_E_BUSY */
-    uint32_t redeliver;    /* 1: what a killed consumer had in hand is delivered again          */
-    const char *format;    /* of one item, as NumPy writes it; NULL: none                       */
+    /* Items, rounded up to a power of two; 0 with HF_SHM_OPEN: it, single and redeliver as they are. */
+    uint64_t capacity;
+    uint32_t single;    /* 1: one producer and one consumer, faster; a second gets HF_E_BUSY */
+    uint32_t redeliver; /* 1: what a killed consumer had in hand is delivered again          */
+    const char *format; /* of one item, as NumPy writes it; NULL: none                       */
 } hf_shm_queue_options;
 
 HF_API void hf_shm_queue_options_init(hf_shm_queue_options *options, uint64_t element_size,

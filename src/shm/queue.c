@@ -26,7 +26,7 @@ void hf_shm_queue_options_init(hf_shm_queue_options *options, uint64_t element_s
 /* Small items share a line with their state; larger ones begin on a line of their own. */
 static uint32_t data_offset(uint64_t element_size, bool bytes) {
     if (element_size <= 8 && !bytes) return 8;
-    return element_size <= 48 ? 16 : 64;
+    return element_size <= 48 ? 16 : QUEUE_LINE;
 }
 
 static uint64_t slot_stride(uint64_t element_size, bool bytes) {
@@ -92,6 +92,7 @@ static hf_status queue_accept(struct hfi_shm_part *part, const void *raw) {
     if ((options->items == HF_SHM_QUEUE_BYTES) != shape.bytes)
         return hfi_shm_say(HF_E_MISMATCH, "the queue holds %s, not %s", items_name(shape.bytes),
                            items_name(!shape.bytes));
+    if (options->capacity == 0) return HF_OK; /* only the items were said */
     if ((options->single == 1) != shape.single)
         return hfi_shm_say(HF_E_MISMATCH, "the queue was made with single=%d, not %d", shape.single,
                            !shape.single);

@@ -22,6 +22,8 @@
 
 #define QUEUE_LAYOUT 1u
 
+#define QUEUE_LINE 64 /* items of more than 48 bytes begin on a line of their own */
+
 enum queue_phase { QUEUE_FREE, QUEUE_WRITING, QUEUE_FULL, QUEUE_READING, QUEUE_SKIP };
 
 #define QUEUE_PHASE_MASK   UINT64_C(0xF)
@@ -79,12 +81,15 @@ struct hf_shm_queue {
     /* Size of an item that goes by a short path, which small records have; else UINT64_MAX. */
     uint64_t short_size;        /* many users */
     uint64_t short_size_single; /* one each   */
-    uint32_t handle;            /* tells handles of one process apart         */
-    uint32_t opened_by;         /* owner number of who opened it              */
-    _Atomic uint64_t held;      /* slots reserved or peeked at, private       */
+    /* Whether the last one of its kind succeeded at once: a guess about the next. */
+    _Atomic bool put_likely, get_likely;
+    uint32_t handle;       /* tells handles of one process apart         */
+    uint32_t opened_by;    /* owner number of who opened it              */
+    _Atomic uint64_t held; /* slots reserved or peeked at, private       */
     /* One who polls and is blocked by one word for long asks who owns it; one thread at a time. */
     atomic_flag asking;
     struct hfi_shm_patience patience;
+    uint64_t looked_at, looks; /* that word, and how often it was seen */
     /* single: where each side is, and as whom (0: not taken). */
     _Alignas(64) uint64_t tail;
     uint32_t producer;

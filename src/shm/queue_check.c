@@ -88,13 +88,14 @@ static uint64_t position_near(const struct queue_shape *shape, uint64_t lap, uin
     return (hint & ~shape->mask) + ((uint64_t)laps << shape->shift) + index;
 }
 
-/* The first position not yet claimed for reading; returned items, which lie before it, are left out. */
-static uint64_t first_unread(const struct queue_shape *shape, uint64_t hint) {
+/* The first position not yet claimed for reading. Returned items may lie before head: `all` counts them. */
+static uint64_t first_unread(const struct queue_shape *shape, uint64_t hint, bool all) {
     uint64_t first = 0;
     bool any = false;
     for (uint64_t i = 0; i <= shape->mask; i++) {
         uint64_t state = slot_state(shape, i);
-        if (queue_phase_of(state) == QUEUE_FULL && (state & QUEUE_RETURNS_MASK) != 0) continue;
+        bool returned = queue_phase_of(state) == QUEUE_FULL && (state & QUEUE_RETURNS_MASK) != 0;
+        if (returned && !all) continue;
         uint64_t position = position_near(shape, queue_next_lap(state, false), i, hint);
         if (!any || (int64_t)(position - first) < 0) first = position;
         any = true;
@@ -130,7 +131,7 @@ void queue_check(const struct hfi_shm_part *part, struct hfi_shm_finding *findin
     if (hint_lies(tail, end))
         hfi_shm_fault(finding, "the next position to write is %llu, and tail says %llu",
                       (unsigned long long)end, (unsigned long long)tail);
-    uint64_t first = first_unread(&shape, head);
+    uint64_t first = first_unread(&shape, head, false);
     if (faults == 0 && hint_lies(head, first))
         hfi_shm_fault(finding, "the next position to read is %llu, and head says %llu",
                       (unsigned long long)first, (unsigned long long)head);
@@ -174,7 +175,8 @@ size_t queue_repair(const struct hfi_shm_part *part) {
     fit = fit_of(&shape);
     uint64_t end = position_near(&shape, fit.lap, fit.index, tail);
     count += hint_repair(&shape.header->tail, tail, end);
-    count += hint_repair(&shape.header->head, head, first_unread(&shape, end));
+    count += hint_repair(&shape.header->head, head, first_unread(&shape, end, true));
+    if (shape.redeliver) hfi_shm_add64(&shape.header->returned_asked, 1);
     hfi_shm_signal(&shape.header->filled, UINT32_MAX);
     hfi_shm_signal(&shape.header->emptied, UINT32_MAX);
     return count;

@@ -13,6 +13,7 @@
 #ifndef HFI_SHM_QUEUE_CLAIM_H
 #define HFI_SHM_QUEUE_CLAIM_H
 
+#include "os/prefetch.h"
 #include "queue.h"
 
 #define QUEUE_LIKELY(condition)   __builtin_expect(!!(condition), 1)
@@ -198,6 +199,13 @@ QUEUE_INLINE void queue_copy(void *to, const void *from, uint64_t size) {
         queue_copy_small(to, from, size);
     else
         hfi_shm_copy(to, from, size);
+}
+
+/* The next item's first line, so that the next put has its slot in hand for a shorter time: consumers
+ * poll the state meanwhile. Not the line of the state itself, for the same reason. */
+QUEUE_INLINE void queue_prefetch_next(const struct queue_shape *shape, uint64_t position) {
+    if (shape->data_offset == QUEUE_LINE)
+        hfi_os_prefetch_write(queue_data(shape, queue_slot_at(shape, position + 1)));
 }
 
 /* SYNC(queue.full): the item, then the state that says so. */

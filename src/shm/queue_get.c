@@ -131,10 +131,18 @@ hf_status hf_shm_queue_get(hf_shm_queue *queue, void *data, uint64_t size, uint6
     uint64_t position = hfi_shm_load64(&shape->header->head);
     struct queue_slot *slot = queue_slot_at(shape, position);
     uint64_t lap = queue_lap(shape, position), state = lap | QUEUE_FULL;
-    if (QUEUE_UNLIKELY(
-            hfi_shm_load64(&slot->state) != state || self == 0 ||
-            !hfi_shm_swap64(&slot->state, &state, lap | self << QUEUE_OWNER_SHIFT | QUEUE_READING)))
-        return get_any(queue, data, size, timeout_ns, size_out);
+    if (QUEUE_UNLIKELY(self == 0)) return get_any(queue, data, size, timeout_ns, size_out);
+    if (!atomic_load_explicit(&queue->get_likely, memory_order_relaxed))
+        state = hfi_shm_load64(&slot->state);
+    if (QUEUE_UNLIKELY(state != (lap | QUEUE_FULL) ||
+                       !hfi_shm_swap64(&slot->state, &state,
+                                       lap | self << QUEUE_OWNER_SHIFT | QUEUE_READING))) {
+        bool empty = state == lap; /* a place that nobody took yet */
+        atomic_store_explicit(&queue->get_likely, false, memory_order_relaxed);
+        return empty && timeout_ns == 0 ? HF_E_EMPTY
+                                        : get_any(queue, data, size, timeout_ns, size_out);
+    }
+    atomic_store_explicit(&queue->get_likely, true, memory_order_relaxed);
     queue_hint(&shape->header->head, position + 1);
     queue_copy_small(data, queue_data(shape, slot), queue->short_size);
     hfi_shm_store64(&slot->state, lap + QUEUE_LAP_ONE); /* SYNC(queue.free) */

@@ -88,13 +88,23 @@ hf_status hf_shm_queue_put(hf_shm_queue *queue, const void *data, uint64_t size,
     uint64_t position = hfi_shm_load64(&shape->header->tail);
     struct queue_slot *slot = queue_slot_at(shape, position);
     uint64_t lap = queue_lap(shape, position), state = lap;
-    if (QUEUE_UNLIKELY(
-            hfi_shm_load64(&slot->state) != lap || self == 0 ||
-            !hfi_shm_swap64(&slot->state, &state, lap | self << QUEUE_OWNER_SHIFT | QUEUE_WRITING)))
-        return put_any(queue, data, size, timeout_ns);
+    if (QUEUE_UNLIKELY(self == 0)) return put_any(queue, data, size, timeout_ns);
+    /* After a success the next is likely: without a look before it the line comes over once, not twice.
+     * relaxed: a guess. */
+    if (!atomic_load_explicit(&queue->put_likely, memory_order_relaxed))
+        state = hfi_shm_load64(&slot->state);
+    if (QUEUE_UNLIKELY(state != lap ||
+                       !hfi_shm_swap64(&slot->state, &state,
+                                       lap | self << QUEUE_OWNER_SHIFT | QUEUE_WRITING))) {
+        bool full = state == lap - QUEUE_LAP_ONE + QUEUE_FULL; /* an item that nobody took yet */
+        atomic_store_explicit(&queue->put_likely, false, memory_order_relaxed);
+        return full && timeout_ns == 0 ? HF_E_FULL : put_any(queue, data, size, timeout_ns);
+    }
+    atomic_store_explicit(&queue->put_likely, true, memory_order_relaxed);
     queue_hint(&shape->header->tail, position + 1);
     queue_copy_small(queue_data(shape, slot), data, size);
     hfi_shm_store64(&slot->state, lap | QUEUE_FULL); /* SYNC(queue.full) */
+    queue_prefetch_next(shape, position);
     if (QUEUE_UNLIKELY(hfi_shm_load32(&shape->header->filled.waiters) != 0))
         hfi_shm_signal(&shape->header->filled, 1);
     return HF_OK;
