@@ -208,6 +208,8 @@ static void handle_reset(hf_shm_queue *queue) {
     queue->tail = queue->head = 0;
     queue->producer = queue->consumer = 0;
     queue->held = 0;
+    queue->put_likely = queue->get_likely = false;
+    queue->looked_at = queue->looks = 0;
     queue->patience = (struct hfi_shm_patience){0};
 }
 
