@@ -74,10 +74,16 @@ static size_t first_above(const struct hfi_arena *a, size_t from, size_t to, uin
     return from;
 }
 
+/* Behind its last address, which does not change; what is usable of it does, when it decays. */
+static uintptr_t chunk_limit(const struct hfi_chunk *chunk) {
+    const struct hfi_region *region = &chunk->region;
+    return region->base ? (uintptr_t)region->base + region->size : hfi_chunk_end(chunk);
+}
+
 size_t hfi_debug_find(const struct hfi_arena *a, uintptr_t address) {
     size_t end = a->record_count;
     for (const struct hfi_chunk *chunk = hfi_arena_current(a); chunk != NULL; chunk = chunk->prev) {
-        if (address >= (uintptr_t)chunk->space && address < hfi_chunk_end(chunk)) {
+        if (address >= (uintptr_t)chunk->space && address < chunk_limit(chunk)) {
             size_t above = first_above(a, chunk->records, end, address);
             if (above == chunk->records) return SIZE_MAX;
             const struct hfi_record *record = hfi_record_at(a, above - 1);
