@@ -8,15 +8,17 @@
  *             the readers it publishes how far it may allow; a reader that the scan missed sees that
  *             after its own fence, and begins where nothing can be overwritten. The scan goes at most
  *             an eighth of the ring ahead, so that late readers find the rest.
- * Dead reader the one that blocks a full ring is asked for at once, then every 200 us.
+ * Dead reader the kernel is asked about the one that blocks a full ring at once, then every 200 us while
+ *             the writer spins and each time it looks again.
  * Talks to    ring.h.   Called by the program.
  * Threads     one at a time per handle.
  * Fails with  HF_E_BUSY (another writes), HF_E_FULL, HF_E_TIMEOUT, HF_E_INVALID, HF_E_CORRUPT. */
 #include "os/os.h"
 #include "ring.h"
 
-#define AHEAD        8      /* a scan allows up to an eighth of the ring */
-#define ASK_EVERY_NS 200000 /* whether the slowest reader is dead         */
+#define AHEAD         8      /* a scan allows up to an eighth of the ring */
+#define ASK_EVERY_NS  200000 /* whether the slowest reader is dead         */
+#define LOOK_AGAIN_NS 500000 /* at least, while it waits for that reader   */
 
 /* A writer takes over where the last one stopped. */
 static hf_status writer_adopt(hf_shm_ring *ring) {
@@ -108,10 +110,22 @@ static uint64_t scan_readers(hf_shm_ring *ring, uint64_t count,
     return limit;
 }
 
+/* Nobody wakes a writer when a reader dies, so it looks again soon: after a sixteenth of the time it
+ * has waited, at least half a millisecond. */
+static hf_status writer_sleep(hf_shm_ring *ring, uint32_t turn, uint64_t started,
+                              uint64_t deadline) {
+    uint64_t now = hfi_os_clock_ns(), slice = (now - started) / 16;
+    if (slice < LOOK_AGAIN_NS) slice = LOOK_AGAIN_NS;
+    if (now >= deadline) return HF_E_TIMEOUT;
+    uint64_t until = deadline - now > slice ? now + slice : deadline;
+    (void)hfi_shm_wait(&ring->shared->freed, turn, until);
+    return HF_OK;
+}
+
 /* How many of `count` elements may be written now, waiting for at least one. */
 static hf_status writer_room(hf_shm_ring *ring, uint64_t count, uint64_t timeout_ns,
                              uint64_t *room_out) {
-    uint64_t deadline = 0;
+    uint64_t deadline = 0, started = 0;
     uint32_t turn = 0, dropped = 0;
     bool armed = false;
     struct hfi_shm_spin spin = {0};
@@ -129,14 +143,17 @@ static hf_status writer_room(hf_shm_ring *ring, uint64_t count, uint64_t timeout
             continue;
         if (timeout_ns == 0)
             return hfi_shm_say(HF_E_FULL, "the ring is full: a reader did not keep up");
-        if (deadline == 0) deadline = hfi_shm_deadline(timeout_ns);
+        if (deadline == 0) {
+            deadline = hfi_shm_deadline(timeout_ns);
+            started = hfi_os_clock_ns();
+        }
         if (!armed) {
             if (!HFI_SHM_STEPS && hfi_shm_spin(&spin)) continue;
             turn = hfi_shm_event_turn(&ring->shared->freed);
             armed = true; /* one more look, now that readers wake this one */
             continue;
         }
-        if (hfi_shm_wait(&ring->shared->freed, turn, deadline) == HF_E_TIMEOUT)
+        if (writer_sleep(ring, turn, started, deadline) == HF_E_TIMEOUT)
             return hfi_shm_say(HF_E_TIMEOUT,
                                "the ring of %llu elements stayed full: a living reader did not "
                                "keep up",
