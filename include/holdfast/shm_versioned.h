@@ -8,7 +8,7 @@
  *
  * Snapshots    what a reader gets is one version, whole: never half of one and half of the next.
  * Wait-free    the writer never waits for readers. Readers copy again if the writer came round while
- *              they copied: with `buffers` buffers, if it began `buffers` versions during one copy.
+ *              they copied, which takes one that writes `buffers` - 1 versions during one copy.
  *              After HF_SHM_VERSIONED_TRIES of that the answer is HF_E_BUSY: use more buffers, or
  *              write less often than a copy takes.
  * Versions     1, 2, 3, ... 0: never written, and all zero.

@@ -152,10 +152,11 @@ static hf_status lapped(const hf_shm_versioned *versioned) {
             "the versioned array is damaged: version %llu is announced after version "
             "%llu; repair it",
             (unsigned long long)intent, (unsigned long long)version);
-    return hfi_shm_say(HF_E_BUSY,
-                       "the writer began %u versions during each of %d copies; make the array with "
-                       "more buffers, or write less often",
-                       versioned->count, HF_SHM_VERSIONED_TRIES);
+    return hfi_shm_say(
+        HF_E_BUSY,
+        "the writer came round during each of %d copies; make the array with more than "
+        "%u buffers, or write less often",
+        HF_SHM_VERSIONED_TRIES, versioned->count);
 }
 
 /* The part of the newest version that begins at an offset, unless that version is `known`. */
