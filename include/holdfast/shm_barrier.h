@@ -6,7 +6,7 @@
  *   for (;;) { simulate(); hf_shm_barrier_wait(step, HF_FOREVER, NULL); }
  *
  * A party is a call of wait: threads of one process are as many parties. A participant takes part from
- * its first wait to its last round.
+ * its first wait until it closes the barrier.
  * Killed    HF_SHM_BARRIER_BREAK (default): who takes part and is killed breaks the round: all who wait
  *           in it get HF_E_OWNER_DIED, and so does the next wait of those who were not waiting (once
  *           per handle). The round after it is whole again: it waits for n, the successor included.
@@ -14,7 +14,8 @@
  *           this round nor in later ones, until a new participant takes its place.
  * Timeout   who gives up takes its arrival back, and the round goes on waiting for n.
  * Caveats
- *  - A participant that leaves, or stops coming, is waited for: only a death is noticed.
+ *  - A participant that closes the barrier, or stops coming, is waited for: only a death is noticed. A
+ *    process that ends without closing has died.
  *  - Every function may be called from any thread; close when no other thread uses the barrier. */
 #ifndef HOLDFAST_SHM_BARRIER_H
 #define HOLDFAST_SHM_BARRIER_H

@@ -70,7 +70,7 @@ hf_status hf_shm_barrier_open(hf_shm *shm, const char *name, hf_shm_mode mode,
     hf_shm_barrier *barrier = hfi_shm_handle_open(shm, mode, &request, sizeof *barrier, &status);
     if (!barrier) return status;
     if (!hfi_shm_barrier_view(&barrier->part, &barrier->view)) {
-        hfi_shm_handle_close(barrier);
+        hfi_shm_handle_close(barrier, sizeof *barrier);
         return hfi_shm_say(HF_E_CORRUPT, "barrier \"%s\": its header changed while it was opened",
                            name);
     }
@@ -79,8 +79,16 @@ hf_status hf_shm_barrier_open(hf_shm *shm, const char *name, hf_shm_mode mode,
     return HF_OK;
 }
 
+/* Who closes takes part no more: its death is nobody's business then. */
 void hf_shm_barrier_close(hf_shm_barrier *barrier) {
-    hfi_shm_handle_close(barrier);
+    if (!barrier) return;
+    const uint32_t self = hfi_shm_self(barrier->part.shm);
+    for (uint32_t i = 0; i < barrier->view.parties && self != 0; i++) {
+        uint64_t seat = hfi_shm_load64(&barrier->view.seats[i]);
+        if (seat_owner(seat) == self)
+            (void)hfi_shm_swap64(&barrier->view.seats[i], &seat, seat_make(seat_round(seat), 0));
+    }
+    hfi_shm_handle_close(barrier, sizeof *barrier);
 }
 
 /* --- arrive and leave ------------------------------------------------------------------------- */
@@ -212,10 +220,8 @@ hf_status hf_shm_barrier_wait(hf_shm_barrier *barrier, uint64_t timeout_ns, uint
         const uint32_t turn = hfi_shm_event_turn(view->passed);
         over = barrier_look(view, &wait, &phase);
         if (over) break;
-        if (hfi_shm_patience(&wait.patience, phase_round(phase))) {
+        if (hfi_shm_patience(&wait.patience, phase_round(phase)))
             barrier_search(barrier, wait.self);
-            continue;
-        }
         if (hfi_shm_wait(view->passed, turn, deadline) != HF_E_TIMEOUT) continue;
         if (wait.seat == UINT32_MAX ||
             barrier_withdraw(view, wait.seat, wait.round, wait.self, &phase))

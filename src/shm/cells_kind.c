@@ -102,7 +102,7 @@ hf_status hf_shm_cells_open(hf_shm *shm, const char *name, hf_shm_mode mode,
     hf_shm_cells *cells = hfi_shm_handle_open(shm, mode, &request, sizeof *cells, &status);
     if (!cells) return status;
     if (!cells_view(&cells->part, cells)) {
-        hfi_shm_handle_close(cells);
+        hfi_shm_handle_close(cells, sizeof *cells);
         return hfi_shm_say(HF_E_CORRUPT,
                            "cells \"%s\": their header changed while they were opened", name);
     }
@@ -111,7 +111,7 @@ hf_status hf_shm_cells_open(hf_shm *shm, const char *name, hf_shm_mode mode,
 }
 
 void hf_shm_cells_close(hf_shm_cells *cells) {
-    hfi_shm_handle_close(cells);
+    hfi_shm_handle_close(cells, sizeof *cells);
 }
 
 hf_shm_cell_type hf_shm_cells_type(const hf_shm_cells *cells) {

@@ -88,7 +88,7 @@ hf_status hf_shm_event_open(hf_shm *shm, const char *name, hf_shm_mode mode,
 }
 
 void hf_shm_event_close(hf_shm_event *event) {
-    hfi_shm_handle_close(event);
+    hfi_shm_handle_close(event, sizeof *event);
 }
 
 hf_status hf_shm_event_set(hf_shm_event *event) {

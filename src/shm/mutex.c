@@ -104,7 +104,7 @@ hf_status hf_shm_mutex_open(hf_shm *shm, const char *name, hf_shm_mode mode,
 }
 
 void hf_shm_mutex_close(hf_shm_mutex *mutex) {
-    hfi_shm_handle_close(mutex);
+    hfi_shm_handle_close(mutex, sizeof *mutex);
 }
 
 /* --- lock ------------------------------------------------------------------------------------- */
@@ -207,7 +207,7 @@ hf_status hf_shm_mutex_lock(hf_shm_mutex *mutex, uint64_t timeout_ns) {
         word = hfi_shm_load64(&mutex->state->word);
         if (mutex_take(mutex, &wait, &word)) return mutex_taken(mutex);
     }
-    wait.hurry_at = hfi_os_clock_ns() + HURRY_NS;
+    wait.hurry_at = hfi_shm_is_woven() ? 0 : hfi_os_clock_ns() + HURRY_NS;
     hf_status status = timeout_ns == 0 ? HF_E_TIMEOUT : HF_E_EMPTY;
     while (status == HF_E_EMPTY)
         status = mutex_wait_once(mutex, &wait, deadline);

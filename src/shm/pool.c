@@ -132,7 +132,7 @@ hf_status hf_shm_pool_open(hf_shm *shm, const char *name, hf_shm_mode mode,
     hf_shm_pool *pool = hfi_shm_handle_open(shm, mode, &request, sizeof *pool, &status);
     if (!pool) return status;
     if (!hfi_shm_pool_view(&pool->part, &pool->view)) {
-        hfi_shm_handle_close(pool);
+        hfi_shm_handle_close(pool, sizeof *pool);
         return hfi_shm_say(HF_E_CORRUPT, "pool \"%s\": its header changed while it was opened",
                            name);
     }
@@ -141,7 +141,7 @@ hf_status hf_shm_pool_open(hf_shm *shm, const char *name, hf_shm_mode mode,
 }
 
 void hf_shm_pool_close(hf_shm_pool *pool) {
-    hfi_shm_handle_close(pool);
+    hfi_shm_handle_close(pool, sizeof *pool);
 }
 
 /* --- one object ------------------------------------------------------------------------------- */

@@ -139,7 +139,7 @@ hf_status hf_shm_semaphore_open(hf_shm *shm, const char *name, hf_shm_mode mode,
         hfi_shm_handle_open(shm, mode, &request, sizeof *semaphore, &status);
     if (!semaphore) return status;
     if (!semaphore_view(&semaphore->part, &semaphore->view)) {
-        hfi_shm_handle_close(semaphore);
+        hfi_shm_handle_close(semaphore, sizeof *semaphore);
         return hfi_shm_say(HF_E_CORRUPT, "semaphore \"%s\": its header changed while it was opened",
                            name);
     }
@@ -148,7 +148,7 @@ hf_status hf_shm_semaphore_open(hf_shm *shm, const char *name, hf_shm_mode mode,
 }
 
 void hf_shm_semaphore_close(hf_shm_semaphore *semaphore) {
-    hfi_shm_handle_close(semaphore);
+    hfi_shm_handle_close(semaphore, sizeof *semaphore);
 }
 
 /* --- take ------------------------------------------------------------------------------------- */

@@ -18,7 +18,8 @@ bool hfi_shm_slots_search(struct hf_shm *shm, const struct hfi_shm_slots *slots,
     bool found = hfi_shm_slots_suspect(slots);
     const uint64_t now = hfi_os_clock_ns();
     /* relaxed: private to this process, and a hint. */
-    if (!found && now < atomic_load_explicit(next, memory_order_relaxed)) return false;
+    if (!found && !hfi_shm_is_woven() && now < atomic_load_explicit(next, memory_order_relaxed))
+        return false;
     const uint32_t self = hfi_shm_self(shm);
     uint64_t owners[HFI_SHM_SLOT_OWNER_MAX / 64 + 1] = {0};
     hfi_shm_slots_owners(slots, owners);

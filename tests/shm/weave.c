@@ -91,8 +91,10 @@ static unsigned candidates(unsigned preemptions_left, unsigned *out) {
     bool present = !run.ended[run.now] && !run.sleeping[run.now];
     if (present) out[count++] = run.now;
     if (!present || preemptions_left > 0)
-        for (unsigned i = 0; i < actors; i++)
-            if (i != run.now && !run.ended[i] && !run.sleeping[i]) out[count++] = i;
+        for (unsigned n = 1; n < actors; n++) { /* in turn: two that wait do not keep out a third */
+            unsigned i = (run.now + n) % actors;
+            if (!run.ended[i] && !run.sleeping[i]) out[count++] = i;
+        }
     if (count == 0)
         for (unsigned i = 0; i < actors; i++)
             if (!run.ended[i]) out[count++] = i;
