@@ -172,7 +172,6 @@ hf_status hf_shm_queue_open(hf_shm *shm, const char *name, hf_shm_mode mode,
     queue->short_size = is_short && !shape->single ? shape->element_size : UINT64_MAX;
     queue->short_size_single = is_short && shape->single ? shape->element_size : UINT64_MAX;
     queue->opened_by = hfi_shm_self(shm);
-    atomic_flag_clear(&queue->asking);
     *queue_out = queue;
     return HF_OK;
 }

@@ -87,7 +87,7 @@ struct hf_shm_queue {
     uint32_t opened_by;    /* owner number of who opened it              */
     _Atomic uint64_t held; /* slots reserved or peeked at, private       */
     /* One who polls and is blocked by one word for long asks who owns it; one thread at a time. */
-    atomic_flag asking;
+    _Atomic uint32_t asking; /* its owner number; 0: none */
     struct hfi_shm_patience patience;
     uint64_t looked_at, looks; /* that word, and how often it was seen */
     /* single: where each side is, and as whom (0: not taken). */

@@ -197,7 +197,7 @@ QUEUE_INLINE void queue_copy_small(void *to, const void *from, uint64_t size) {
 QUEUE_INLINE void queue_copy(void *to, const void *from, uint64_t size) {
     if (size - 8 <= QUEUE_COPY_SMALL - 8)
         queue_copy_small(to, from, size);
-    else
+    else if (size != 0) /* an item without bytes may come without an address */
         hfi_shm_copy(to, from, size);
 }
 

@@ -45,19 +45,33 @@ static bool unblock(hf_shm_queue *queue, bool writing, uint64_t blocker) {
 static bool unblock_poller(hf_shm_queue *queue, bool writing, uint64_t blocker) {
     if (writing && queue_phase_of(blocker) == QUEUE_SKIP) return unblock(queue, writing, blocker);
     if (queue_owner_of(blocker) == 0 && (writing || !queue->shape.redeliver)) return false;
-    if (atomic_flag_test_and_set_explicit(&queue->asking, memory_order_acquire)) return false;
+    uint32_t self = hfi_shm_self(queue->part.shm);
+    /* SYNC(queue.asking). Another number is that of a thread that did not come along in a fork. */
+    uint32_t asking = atomic_load_explicit(&queue->asking, memory_order_relaxed);
+    if (asking == self ||
+        !atomic_compare_exchange_strong_explicit(&queue->asking, &asking, self,
+                                                 memory_order_acquire, memory_order_relaxed))
+        return false;
     if (blocker != queue->looked_at) queue->looks = 0;
     queue->looked_at = blocker;
     uint64_t looks = ++queue->looks;
     /* Tests of every order must repeat themselves: there time plays no part. */
     bool asks = HFI_SHM_STEPS || (looks >= 8 && (looks & (looks - 1)) == 0 &&
                                   hfi_shm_patience(&queue->patience, blocker));
-    atomic_flag_clear_explicit(&queue->asking, memory_order_release);
+    atomic_store_explicit(&queue->asking, 0, memory_order_release); /* SYNC(queue.asking) */
     return asks && unblock(queue, writing, blocker);
 }
 
 static hf_status woken(void) {
     return hfi_shm_say(HF_E_CANCELLED, "hf_shm_queue_wake ended the wait");
+}
+
+/* A change that was made before the flag was seen is on its way out of its processor, which takes
+ * less than this. Wakers need no fence between change and look then; the slice bounds the rest. */
+static void linger(void) {
+    struct hfi_shm_spin spin = {0};
+    for (unsigned i = 0; i < 4; i++)
+        (void)hfi_shm_spin(&spin);
 }
 
 hf_status queue_wait(hf_shm_queue *queue, bool writing, uint64_t timeout_ns, uint64_t blocker,
@@ -79,6 +93,8 @@ hf_status queue_wait(hf_shm_queue *queue, bool writing, uint64_t timeout_ns, uin
             !is_blocked(status = attempt(queue, context, &blocker)))
             return status;
         if (hfi_shm_load32(&header->wakes) != wakes) return woken();
+        linger();
+        if (!is_blocked(status = attempt(queue, context, &blocker))) return status;
         hfi_shm_add64(&header->waits, 1);
         bool late = hfi_shm_wait(event, turn, deadline) == HF_E_TIMEOUT;
         if (!is_blocked(status = attempt(queue, context, &blocker))) return status;
