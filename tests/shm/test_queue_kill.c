@@ -94,6 +94,8 @@ static int produce(struct load *load, unsigned worker, const volatile int *stop)
         CHECK_SAY(status == HF_OK, "put: %s: %s", hf_status_name(status), hf_shm_detail());
         side->done = ++number;
     }
+    while (!*stop) /* all numbers are used */
+        usleep(1000);
     return 0;
 }
 
