@@ -425,6 +425,46 @@ static void test_writer_that_was_killed_is_followed(void) {
     ring_drop(ring);
 }
 
+/* A stopped writer is in the middle of something for as long as anybody likes. */
+static void test_nobody_waits_for_a_stopped_writer(void) {
+    hf_shm_ring *ring = ring_make(sizeof(item), 8, false, 2);
+    hf_shm_ring_reader *reader = reader_make(ring, HF_SHM_RING_OLDEST, 0, false);
+    tally account = tally_of(reader);
+    CHECK_EQ(items_push(ring, 6, 0, NULL), HF_OK);
+    CHECK_EQ(hf_shm_ring_release(ring), HF_OK);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        CHECK_WATCHDOG(30);
+        void *run;
+        uint64_t count, position = hf_shm_ring_total_written(ring);
+        CHECK_EQ(hf_shm_ring_reserve(ring, 2, 0, &run, &count), HF_OK);
+        memset(run, 0x5a, 2 * sizeof(item));
+        raise(SIGSTOP);
+        ((item *)run)[0] = item_of(position);
+        ((item *)run)[1] = item_of(position + 1);
+        CHECK_EQ(hf_shm_ring_commit(ring, 2), HF_OK);
+        _exit(0);
+    }
+    int status = 0;
+    CHECK(waitpid(child, &status, WUNTRACED) == child && WIFSTOPPED(status));
+    CHECK_EQ(tally_drain(&account, reader, 4), 6); /* 0 and 1 are not yet overwritten: 6 + 2 = 8 */
+    CHECK_EQ(items_push(ring, 1, 0, NULL), HF_E_BUSY);
+    CHECK(strstr(hf_shm_detail(), "process") != NULL);
+    item items[8];
+    uint64_t got, position;
+    CHECK_EQ(hf_shm_ring_latest(ring, items, 8, &got, &position), HF_OK);
+    CHECK_EQ(got, 6);
+    CHECK_EQ(hf_shm_sweep(shm, NULL), HF_OK);
+    CHECK_EQ(hf_shm_ring_writer(ring, NULL), 1); /* it is not dead */
+    CHECK_EQ(kill(child, SIGCONT), 0);
+    harness_expect_ok(child, "stopped writer");
+    CHECK_EQ(tally_drain(&account, reader, 4), 2);
+    CHECK_EQ(account.lost, 0);
+    hf_shm_ring_reader_close(reader);
+    ring_drop(ring);
+}
+
 static void test_child_of_a_fork_reads_on_by_itself(void) {
     for (int reliable = 0; reliable < 2; reliable++) {
         hf_shm_ring *ring = ring_make(sizeof(item), 8, reliable, 2);
@@ -587,6 +627,7 @@ int main(void) {
     CHECK_RUN(test_wait_ends_with_the_element_or_in_time);
     CHECK_RUN(test_second_writer_is_refused_by_name);
     CHECK_RUN(test_writer_that_was_killed_is_followed);
+    CHECK_RUN(test_nobody_waits_for_a_stopped_writer);
     CHECK_RUN(test_child_of_a_fork_reads_on_by_itself);
     CHECK_RUN(test_openers_that_ask_for_something_else_are_told);
     CHECK_RUN(test_arguments_that_cannot_be_are_refused);

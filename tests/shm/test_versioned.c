@@ -3,6 +3,9 @@
  * Method: contents that are a function of the version; small arrays over every number of buffers. */
 #include <holdfast/shm_versioned.h>
 
+#include <signal.h>
+#include <sys/wait.h>
+
 #include "stream.h"
 
 static hf_shm *shm;
@@ -187,6 +190,41 @@ static void test_one_writes_and_a_child_waits_for_each(void) {
     versioned_drop(versioned);
 }
 
+static void test_nobody_waits_for_a_writer_stopped_in_the_middle(void) {
+    hf_shm_versioned *versioned = versioned_make(1, 100, 2);
+    char data[100], out[100];
+    content_fill(data, 100, 1);
+    CHECK_EQ(hf_shm_versioned_write(versioned, data, NULL), HF_OK);
+    CHECK_EQ(hf_shm_versioned_release(versioned), HF_OK);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        CHECK_WATCHDOG(30);
+        void *next;
+        CHECK_EQ(hf_shm_versioned_begin(versioned, 0, &next), HF_OK);
+        memset(next, 0x5a, 100);
+        raise(SIGSTOP);
+        content_fill(next, 100, 2);
+        CHECK_EQ(hf_shm_versioned_commit(versioned, NULL), HF_OK);
+        _exit(0);
+    }
+    int status = 0;
+    uint64_t version = 0;
+    CHECK(waitpid(child, &status, WUNTRACED) == child && WIFSTOPPED(status));
+    for (int i = 0; i < 10; i++) {
+        CHECK_EQ(hf_shm_versioned_read(versioned, out, &version), HF_OK);
+        CHECK_EQ(version, 1);
+        CHECK(content_is(out, 100, 1));
+    }
+    CHECK_EQ(hf_shm_versioned_write(versioned, data, NULL), HF_E_BUSY);
+    CHECK_EQ(kill(child, SIGCONT), 0);
+    harness_expect_ok(child, "stopped writer");
+    CHECK_EQ(hf_shm_versioned_read(versioned, out, &version), HF_OK);
+    CHECK_EQ(version, 2);
+    CHECK(content_is(out, 100, 2));
+    versioned_drop(versioned);
+}
+
 static void test_openers_that_ask_for_something_else_are_told(void) {
     hf_shm_versioned_options options;
     hf_shm_versioned *versioned = NULL, *none = NULL;
@@ -248,6 +286,7 @@ int main(void) {
     CHECK_RUN(test_begun_versions_are_seen_when_committed);
     CHECK_RUN(test_views_last_until_the_writer_comes_round);
     CHECK_RUN(test_one_writes_and_a_child_waits_for_each);
+    CHECK_RUN(test_nobody_waits_for_a_writer_stopped_in_the_middle);
     CHECK_RUN(test_openers_that_ask_for_something_else_are_told);
     CHECK_EQ(hf_shm_close(shm), HF_OK);
     return 0;
