@@ -10,6 +10,9 @@
 #include <holdfast/pool.h>
 #include <holdfast/report.h>
 #include <holdfast/shm.h>
+#include <holdfast/shm_array.h>
+#include <holdfast/shm_ring.h>
+#include <holdfast/shm_versioned.h>
 #include <holdfast/stack.h>
 #include <holdfast/stats.h>
 #include <holdfast/status.h>

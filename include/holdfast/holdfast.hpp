@@ -14,6 +14,9 @@
 #include <holdfast/pool.hpp>
 #include <holdfast/report.hpp>
 #include <holdfast/shm.hpp>
+#include <holdfast/shm_array.hpp>
+#include <holdfast/shm_ring.hpp>
+#include <holdfast/shm_versioned.hpp>
 #include <holdfast/stack.hpp>
 #include <holdfast/stats.hpp>
 #include <holdfast/view.hpp>
