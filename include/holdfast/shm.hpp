@@ -38,6 +38,8 @@ namespace hf::shm {
 
 using Mode = hf_shm_mode;
 using Stale = hf_shm_stale;
+using Presence = hf_shm_presence;
+using DumpInfo = hf_shm_dump_info;
 using Info = hf_shm_info;
 using Figures = hf_shm_figures;
 
@@ -71,6 +73,8 @@ public:
     /// NUMA node of the pages; interleave() spreads them over all.
     Options &node(std::int32_t node) noexcept { return set(options_.node, node); }
     Options &interleave() noexcept { return set(options_.node, -2); }
+    /// As a member, as a guest that leaves what nobody lives in, or only looking on.
+    Options &presence(Presence as) noexcept { return set(options_.presence, as); }
     /// Longest wait for another's change of the table.
     Options &lock_wait(std::chrono::nanoseconds limit) noexcept {
         return set(options_.lock_wait_ns, limit.count() > 0 ? limit.count() : 0);
@@ -212,6 +216,13 @@ public:
         detail::check(hf_shm_open_file(file, options.native(), &segment.shm_));
         return segment;
     }
+    /// A new segment with what was dumped.
+    [[nodiscard]] static Segment load(const std::string &name, int file,
+                                      const Options &options = Options()) {
+        Segment segment;
+        detail::check(hf_shm_load(name.c_str(), file, options.native(), nullptr, &segment.shm_));
+        return segment;
+    }
     Segment(Segment &&other) noexcept : shm_(std::exchange(other.shm_, nullptr)) {}
     Segment &operator=(Segment &&other) noexcept {
         if (this != &other) {
@@ -322,6 +333,13 @@ public:
         std::size_t repaired = 0;
         detail::check(hf_shm_repair(shm_, name ? name->c_str() : nullptr, &repaired));
         return repaired;
+    }
+
+    /// Writes the whole segment to a file, for load(). Busy if others live in it, unless `while_live`.
+    DumpInfo dump(int file, bool while_live = false) const {
+        DumpInfo info{};
+        detail::check(hf_shm_dump(shm_, file, while_live, &info));
+        return info;
     }
 
     /// What was written before is on the medium when it returns (options.path).

@@ -329,8 +329,9 @@ void hfi_os_shm_prefault(void *address, size_t size) {
 }
 
 int hfi_os_shm_interleave(void *address, size_t size) {
-    if (hfi_os_node_count() == 1) return 0;
-    unsigned long mask[1] = {~0ul};
+    unsigned nodes = hfi_os_node_count();
+    if (nodes == 1) return 0;
+    unsigned long mask[1] = {nodes >= NODES_MAX ? ~0ul : (1ul << nodes) - 1};
     return syscall(SYS_mbind, address, size, MPOL_INTERLEAVE, mask, NODES_MAX + 1, 0) == 0 ? 0 : -1;
 }
 

@@ -297,7 +297,9 @@ void hfi_shm_at_exit(void *raw, void *context) {
     remove_if_alone(shm);
 }
 
-void hfi_shm_abandon(hf_shm *shm) {
+void hfi_shm_abandon(hf_shm *shm) HF_NO_THREAD_SAFETY {
+    /* A fiber that died with it held: checked builds count what a thread holds. */
+    if (hfi_lock_is_held(&shm->lock)) hfi_lock_release(&shm->lock);
     hfi_os_shm_close(shm->file);
     shm->file = -1;
 }

@@ -1,5 +1,6 @@
 // test_shm - segments as objects: what the calls of C do, with exceptions, values and spans.
 #include <concepts>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <type_traits>
@@ -137,6 +138,27 @@ TEST(everything_of_a_segment_is_listed) {
     CHECK(!faults[0].sentence.empty());
     CHECK_EQ(segment.repair(), 1u);
     CHECK(segment.check().empty());
+}
+
+TEST(watchers_look_and_dumps_are_loaded) {
+    const Named named("cppdump"), other("cppload");
+    char path[] = "/tmp/holdfast-t-dump-XXXXXX";
+    const int file = mkstemp(path);
+    CHECK(file >= 0);
+    unlink(path);
+    {
+        Segment segment{named.name, Options(1 << 20)};
+        segment.add("numbers", 80).as<int>()[19] = 7;
+        Segment watcher = Segment::open(named.name, Options().presence(HF_SHM_WATCHER));
+        CHECK_EQ(watcher.find("numbers")->where.size, 80u);
+        CHECK_EQ(segment.info().participants_live, 1u);
+        watcher.close();
+        CHECK_EQ(segment.dump(file).entries, 1u);
+    }
+    CHECK_EQ(lseek(file, 0, SEEK_SET), 0);
+    Segment loaded = Segment::load(other.name, file);
+    CHECK_EQ(loaded.span("numbers")->as<int>()[19], 7);
+    close(file);
 }
 
 TEST(anonymous_segment_is_reached_by_its_descriptor) {

@@ -452,6 +452,35 @@ static void test_a_size_that_is_not_there_is_refused_at_once(void) {
     CHECK(!help_is_there(name));
 }
 
+static void test_memory_is_placed_as_asked_or_as_the_machine_can(void) {
+    struct {
+        uint32_t huge_pages, prefault;
+        int32_t node;
+    } ways[] = {{1, 0, -1}, {0, 1, -1}, {0, 0, -2}, {0, 0, 0}, {1, 1, 0}};
+    for (unsigned i = 0; i < sizeof ways / sizeof *ways; i++) {
+        hf_shm_options options;
+        hf_shm *shm = NULL;
+        hf_shm_span span;
+        hf_shm_options_init(&options, 8 << 20);
+        options.size_max = 16 << 20;
+        options.huge_pages = ways[i].huge_pages;
+        options.prefault = ways[i].prefault;
+        options.node = ways[i].node;
+        OK(hf_shm_open(harness_name("placed"), HF_SHM_CREATE, &options, &shm));
+        OK(hf_shm_add(shm, "large", 4 << 20, &span));
+        char *bytes = hf_shm_at(shm, span, 0, span.size);
+        if (ways[i].huge_pages) {
+            CHECK_EQ(span.offset % (2 << 20), 0);
+            CHECK_EQ((uintptr_t)bytes % (2 << 20), 0);
+        }
+        if (ways[i].prefault) CHECK_EQ(hfi_os_resident(bytes, span.size), span.size);
+        OK(hf_shm_grow(shm, 16 << 20));
+        bytes[span.size - 1] = 1;
+        OK(hf_shm_check(shm, NULL, NULL, NULL));
+        OK(hf_shm_close(shm));
+    }
+}
+
 static void test_descriptors_are_given_back(void) {
     const char *name = harness_name("files");
     OK(hf_shm_close(help_make(name, 1 << 20)));
@@ -533,6 +562,7 @@ int main(void) {
     CHECK_RUN(test_growth_is_seen_by_others_and_moves_nothing);
     CHECK_RUN(test_full_memory_is_a_status_and_leaves_nothing);
     CHECK_RUN(test_a_size_that_is_not_there_is_refused_at_once);
+    CHECK_RUN(test_memory_is_placed_as_asked_or_as_the_machine_can);
     CHECK_RUN(test_descriptors_are_given_back);
     CHECK_RUN(test_the_account_of_a_segment_adds_up);
     CHECK_RUN(test_segments_are_listed_by_name);

@@ -281,7 +281,7 @@ static void test_stopped_processes_are_never_recovered(void) {
 }
 
 int main(void) {
-    CHECK_WATCHDOG(280);
+    CHECK_WATCHDOG(900); /* ten thousand kills, if asked for */
     CHECK_RUN(test_of_two_makers_one_makes_and_nobody_sees_half);
     CHECK_RUN(test_who_opens_while_the_last_one_leaves_gets_a_whole_segment);
     CHECK_RUN(test_of_processes_that_end_together_the_last_takes_it_along);
