@@ -41,7 +41,7 @@ typedef struct hf_shm_map_options {
     uint64_t key_size;        /* 1 to HF_SHM_MAP_KEY_MAX [bytes]                              */
     uint64_t value_size;      /* longest value, 0 to HF_SHM_MAP_VALUE_MAX [bytes]             */
     uint64_t capacity;        /* keys it has room for, 1 to HF_SHM_MAP_CAPACITY_MAX           */
-    const char *key_format;   /* as NumPy writes it; NULL: not said                           */
+    const char *key_format;   /* as NumPy writes it; NULL: not said, any                      */
     const char *value_format; /* likewise                                                     */
     uint64_t wait_ns;         /* of this handle: longest wait for a living writer, 10 s       */
 } hf_shm_map_options;

@@ -11,7 +11,7 @@
 ///  - Keys are compared byte by byte, so a key type must have no padding and one representation per
 ///    value: integers, enums, arrays and structs of them.
 ///  - A handle must die before the segment is closed.
-/// Talks to    shm_map.h, error.hpp.
+/// Talks to    shm_map.h, shm_format.hpp, error.hpp.
 /// Threads     every function from any thread; destruction and moves when no other thread uses it.
 /// Fails with  Full, Mismatch, NotFound, Exists, Timeout, InvalidArgument, Corruption.
 #ifndef HOLDFAST_SHM_MAP_HPP
@@ -28,6 +28,7 @@
 #include <utility>
 
 #include <holdfast/error.hpp>
+#include <holdfast/shm_format.hpp>
 #include <holdfast/shm_map.h>
 
 namespace hf::shm {
@@ -45,9 +46,9 @@ namespace detail {
 /// The handle, and what does not depend on types.
 class MapHandle {
 public:
-    MapHandle(hf_shm *segment, const char *name, hf_shm_mode mode,
+    MapHandle(hf_shm *segment, const std::string &name, hf_shm_mode mode,
               const hf_shm_map_options *options) {
-        hf::check(hf_shm_map_open(segment, name, mode, options, &map_), hf_shm_detail());
+        hf::check(hf_shm_map_open(segment, name.c_str(), mode, options, &map_), hf_shm_detail());
     }
     MapHandle(MapHandle &&other) noexcept : map_(std::exchange(other.map_, nullptr)) {}
     MapHandle &operator=(MapHandle &&other) noexcept {
@@ -112,11 +113,12 @@ public:
     using value_type = std::pair<K, V>;
 
     /// Made if it is not there; Mismatch if it is another one.
-    Map(hf_shm *segment, const char *name, std::uint64_t capacity,
+    Map(hf_shm *segment, const std::string &name, std::uint64_t capacity,
         hf_shm_mode mode = HF_SHM_OPEN_OR_CREATE)
         : MapHandle(segment, name, mode, fitted(capacity)) {}
     /// Opens one that is there.
-    Map(hf_shm *segment, const char *name) : MapHandle(segment, name, HF_SHM_OPEN, fitted(0)) {}
+    Map(hf_shm *segment, const std::string &name)
+        : MapHandle(segment, name, HF_SHM_OPEN, fitted(0)) {}
 
     [[nodiscard]] std::optional<V> get(const K &key) const {
         auto found = get_versioned(key);
@@ -222,6 +224,8 @@ private:
     static Options fitted(std::uint64_t capacity) noexcept {
         Options options;
         hf_shm_map_options_init(options, sizeof(K), sizeof(V), capacity);
+        options.value.key_format = format_of<K>();
+        options.value.value_format = format_of<V>();
         return options;
     }
 };
@@ -229,11 +233,12 @@ private:
 /// Keys and values of bytes, up to the lengths it was made with.
 class BytesMap : public detail::MapHandle {
 public:
-    BytesMap(hf_shm *segment, const char *name, std::size_t key_size, std::size_t value_size,
+    BytesMap(hf_shm *segment, const std::string &name, std::size_t key_size, std::size_t value_size,
              std::uint64_t capacity, hf_shm_mode mode = HF_SHM_OPEN_OR_CREATE)
         : MapHandle(segment, name, mode, fitted(key_size, value_size, capacity)) {}
     /// Opens one that is there.
-    BytesMap(hf_shm *segment, const char *name) : MapHandle(segment, name, HF_SHM_OPEN, nullptr) {}
+    BytesMap(hf_shm *segment, const std::string &name)
+        : MapHandle(segment, name, HF_SHM_OPEN, nullptr) {}
 
     [[nodiscard]] std::optional<std::string> get(std::string_view key) const {
         auto found = get_versioned(key);

@@ -24,6 +24,7 @@
 #define SHARDS_SMALL     16  /* so many before shards get larger               */
 #define LEVEL_PARTS      21  /* 1 + 4 + 16                                     */
 #define WAIT_NS          UINT64_C(10000000000)
+#define OPEN_TRIES       100
 
 static uint64_t round_up(uint64_t value, uint64_t to) {
     return (value + to - 1) / to * to;
@@ -205,6 +206,38 @@ static hf_status options_check(const hf_shm_map_options *o, hf_shm_mode mode,
     return HF_OK;
 }
 
+/* An opener that names one of the two formats agrees with any other one: only map_accept can tell, so
+ * the table is asked for a name and a kind, and told everything only when the map is made. */
+static hf_status map_attach(hf_shm *shm, const char *name, hf_shm_mode mode,
+                            const hf_shm_map_options *o, const struct map_geometry *g,
+                            struct hfi_shm_part *part_out) {
+    char format[2 * MAP_FORMAT_SIZE + 2] = "";
+    if (o->key_format || o->value_format)
+        snprintf(format, sizeof format, "%s:%s", o->key_format ? o->key_format : "",
+                 o->value_format ? o->value_format : "");
+    struct hfi_shm_request open = {.name = name,
+                                   .kind = HF_SHM_KIND_MAP,
+                                   .layout = MAP_LAYOUT,
+                                   .options = o,
+                                   .init = map_init,
+                                   .accept = map_accept};
+    struct hfi_shm_request make = open;
+    make.size = g->size;
+    make.element_size = (uint64_t)g->key_size + g->value_size;
+    make.element_count = g->capacity;
+    make.format = *format ? format : NULL;
+    if (mode == HF_SHM_CREATE) return hfi_shm_attach(shm, mode, &make, part_out);
+    hf_status status = HF_E_NOT_FOUND;
+    for (unsigned tries = 0; tries < OPEN_TRIES;
+         tries++) { /* made and erased by others meanwhile */
+        status = hfi_shm_attach(shm, HF_SHM_OPEN, &open, part_out);
+        if (status != HF_E_NOT_FOUND || mode == HF_SHM_OPEN) return status;
+        status = hfi_shm_attach(shm, HF_SHM_CREATE, &make, part_out);
+        if (status != HF_E_EXISTS) return status;
+    }
+    return status;
+}
+
 hf_status hf_shm_map_open(hf_shm *shm, const char *name, hf_shm_mode mode,
                           const hf_shm_map_options *options, hf_shm_map **map_out) {
     if (shm == NULL || name == NULL || map_out == NULL || (options == NULL && mode != HF_SHM_OPEN))
@@ -215,22 +248,8 @@ hf_status hf_shm_map_open(hf_shm *shm, const char *name, hf_shm_mode mode,
     struct map_geometry g = {0};
     hf_status status = options_check(o, mode, &g);
     if (status != HF_OK) return status;
-    char format[2 * MAP_FORMAT_SIZE + 2] = "";
-    if (o->key_format || o->value_format)
-        snprintf(format, sizeof format, "%s:%s", o->key_format ? o->key_format : "",
-                 o->value_format ? o->value_format : "");
-    struct hfi_shm_request request = {.name = name,
-                                      .kind = HF_SHM_KIND_MAP,
-                                      .layout = MAP_LAYOUT,
-                                      .size = g.size,
-                                      .element_size = (uint64_t)g.key_size + g.value_size,
-                                      .element_count = g.capacity,
-                                      .format = mode != HF_SHM_OPEN && *format ? format : NULL,
-                                      .options = o,
-                                      .init = map_init,
-                                      .accept = map_accept};
     struct hfi_shm_part part;
-    status = hfi_shm_attach(shm, mode, &request, &part);
+    status = map_attach(shm, name, mode, o, &g, &part);
     if (status != HF_OK) return status;
     hf_shm_map *map = hfi_meta_alloc(sizeof *map);
     if (map == NULL || !hfi_map_view(&part, map)) {

@@ -159,6 +159,9 @@ static void test_map_opened_as_another_is_a_mismatch(void) {
     CHECK_EQ(hf_shm_map_open(shm, "bytes", HF_SHM_OPEN, NULL, &other), HF_E_MISMATCH);
     CHECK_EQ(hf_shm_map_open(shm, "m", HF_SHM_OPEN_OR_CREATE, &made, &other), HF_OK);
     hf_shm_map_close(other);
+    asked = made, asked.value_format = NULL; /* whatever it is */
+    CHECK_EQ(hf_shm_map_open(shm, "m", HF_SHM_OPEN_OR_CREATE, &asked, &other), HF_OK);
+    hf_shm_map_close(other);
     CHECK_EQ(hf_shm_map_open(shm, "m", HF_SHM_OPEN, NULL, &other), HF_OK);
     hf_shm_map_options found;
     hf_shm_map_options_of(other, &found);
