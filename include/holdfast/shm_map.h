@@ -12,6 +12,7 @@
  *  - A writer that is killed leaves the old value or the new one. A writer that is stopped holds up
  *    the writers of its shard, for `wait_ns` at most, and no reader.
  *  - Keys and values are bytes: a padding byte of a struct is part of it.
+ *  - HF_E_NOT_FOUND, _EXISTS, _STALE and _EMPTY of an open map are answers: hf_shm_detail says nothing.
  *  - Every function may be called from any thread; close when no other thread uses the handle. */
 #ifndef HOLDFAST_SHM_MAP_H
 #define HOLDFAST_SHM_MAP_H

@@ -5,7 +5,7 @@
  * Invariants  the geometry follows from four numbers alone: an opener computes it from the header's
  *             and believes them only if the structure has the size that follows from them.
  *             A shard has cells for 8 standard deviations more keys than its share, so it is not
- *             full before the records are, but with a probability below 1e-13.
+ *             full before the records are, but with a probability below 1e-11 for the largest map.
  * Talks to    segment.h.   Called by the program.
  * Fails with  HF_E_INVALID, HF_E_MISMATCH, and what hfi_shm_attach says.
  * Source      Poisson tail: Chernoff; see docs/design/0006-shared-memory.md. */
@@ -62,6 +62,7 @@ bool hfi_map_geometry(const hf_shm_map_options *o, struct map_geometry *geometry
     g.groups[0] = groups / LEVEL_PARTS > 0 ? groups / LEVEL_PARTS : 1;
     g.groups[1] = 4 * groups / LEVEL_PARTS > 0 ? 4 * groups / LEVEL_PARTS : 1;
     g.groups[2] = groups - g.groups[0] - g.groups[1];
+    g.groups_all = groups;
     hf_assert(g.groups[2] <= MAP_GROUPS_MAX);
     for (uint32_t level = 0; level < g.levels; level++) {
         g.level_at[level] = g.cells;

@@ -37,7 +37,7 @@
 #define MAP_SHARD_BITS ((uint64_t)0xffffff) /* of an own word: shard + 1       */
 #define MAP_GENERATION ((uint64_t)1 << 24)  /* one filling, or change of hands */
 
-#define MAP_FORMAT_SIZE 96 /* bytes of a format with its 0 */
+#define MAP_FORMAT_SIZE 192 /* bytes of a format with its 0 */
 
 /* At offset 0; written when the map is made. */
 struct map_header {
@@ -47,7 +47,7 @@ struct map_header {
     uint64_t capacity;                /* likewise             */
     uint64_t seed[2];                 /* of the hash, random  */
     char formats[2][MAP_FORMAT_SIZE]; /* of keys, of values   */
-    uint64_t spare[2];
+    uint64_t spare[10];
 };
 
 /* Changed by the holder of `lock` only. */
@@ -81,7 +81,7 @@ struct map_record {
     /* key, padded to 8 bytes; value */
 };
 
-_Static_assert(sizeof(struct map_header) == 2 * HFI_SHM_LINE, "layout");
+_Static_assert(sizeof(struct map_header) == 4 * HFI_SHM_LINE, "layout");
 _Static_assert(sizeof(struct map_shard) == HFI_SHM_LINE, "layout");
 _Static_assert(sizeof(struct map_record) == 32, "layout");
 _Static_assert(sizeof(struct map_extent) == 16, "layout");
@@ -97,6 +97,7 @@ struct map_geometry {
     uint64_t extents_at, shards_at, taken_at, cells_at, records_at; /* offsets [bytes] */
     uint64_t level_at[MAP_LEVELS]; /* first cell of the level        */
     uint32_t groups[MAP_LEVELS];   /* per shard                      */
+    uint32_t groups_all;           /* per shard, of all levels */
     uint32_t levels;               /* that have groups               */
     uint32_t shards;
     uint32_t key_size, value_size; /* the most [bytes]                            */
@@ -173,15 +174,15 @@ static inline uint32_t map_group(const hf_shm_map *map, uint32_t print, uint32_t
 /* How far keys lie in a shard. */
 struct map_shape {
     uint32_t levels; /* in use, at least 1                                                */
-    uint32_t reach;  /* groups behind the home group of the last level that may hold keys */
+    uint32_t reach;  /* groups behind the home group of the last level that may hold keys, see
+                      * map_probe                                                         */
 };
 /* Of all keys of the shard, bounded by what there is. */
 static inline struct map_shape map_shape_load(const hf_shm_map *map, uint32_t shard) {
     uint32_t word = hfi_shm_load32(&map->extents[shard].shape);
     struct map_shape shape = {(word & 0xff) + 1, word >> 8};
     if (shape.levels > map->g.levels) shape.levels = map->g.levels;
-    uint32_t most = map->g.groups[map->g.levels - 1] - 1;
-    if (shape.reach > most) shape.reach = most;
+    if (shape.reach >= map->g.groups_all) shape.reach = map->g.groups_all - 1;
     return shape;
 }
 static inline void map_shape_store(hf_shm_map *map, uint32_t shard, struct map_shape shape) {
@@ -206,21 +207,25 @@ static inline uint64_t map_group_cell(const hf_shm_map *map, uint32_t shard, uin
     return map->g.level_at[level] +
            ((uint64_t)shard * map->g.groups[level] + group) * MAP_GROUP_CELLS;
 }
-/* The group `further` places behind the home group of the last level. */
-static inline uint32_t map_group_behind(const hf_shm_map *map, uint32_t print, uint32_t further) {
-    uint32_t groups = map->g.groups[map->g.levels - 1];
-    uint32_t group = map_group(map, print, map->g.levels - 1) + further;
-    return group >= groups ? group - groups : group;
+/* First cell of the group `further` behind the home group of the last level: the others of that level,
+ * then all of the levels below it. 0 < further < groups_all. */
+static inline uint64_t map_behind(const hf_shm_map *map, uint32_t shard, uint32_t print,
+                                  uint32_t further) {
+    uint32_t level = map->g.levels - 1, groups = map->g.groups[level];
+    if (further < groups) {
+        uint32_t group = map_group(map, print, level) + further;
+        return map_group_cell(map, shard, level, group >= groups ? group - groups : group);
+    }
+    while (further >= map->g.groups[level])
+        further -= map->g.groups[level--];
+    return map_group_cell(map, shard, level, further);
 }
-/* First cell of the place'th group in the order in which a key is looked for; `shape` as loaded. */
+/* First cell of the place'th group in the order in which a key is looked for: the newest level first. */
 static inline uint64_t map_probe(const hf_shm_map *map, uint32_t shard, uint32_t print,
                                  struct map_shape shape, uint32_t place) {
-    if (place < shape.levels) {
-        uint32_t level = shape.levels - 1 - place;
-        return map_group_cell(map, shard, level, map_group(map, print, level));
-    }
-    uint32_t further = place - shape.levels + 1;
-    return map_group_cell(map, shard, map->g.levels - 1, map_group_behind(map, print, further));
+    if (place >= shape.levels) return map_behind(map, shard, print, place - shape.levels + 1);
+    uint32_t level = shape.levels - 1 - place;
+    return map_group_cell(map, shard, level, map_group(map, print, level));
 }
 static inline uint32_t map_probes(struct map_shape shape) {
     return shape.levels + shape.reach;

@@ -57,10 +57,11 @@ static const char *cell_fault(hf_shm_map *map, uint32_t shard, uint64_t cell, ui
 
 /* The same, and the key is found here and nowhere else before. */
 static const char *cell_lost(hf_shm_map *map, uint32_t shard, uint64_t cell, uint64_t word) {
+    if (map_cell_record(word) >= map->g.records) return "changed under the lock";
     struct map_record *record = map_record(map, map_cell_record(word));
     uint32_t key_size = hfi_shm_load32(&record->key_size);
     char key[HF_SHM_MAP_KEY_MAX];
-    if (key_size > sizeof key) return "changed under the lock";
+    if (key_size > map->g.key_size) return "changed under the lock";
     memcpy(key, map_record_key(record), key_size);
     struct map_place place = {.shard = shard, .print = (uint32_t)(word >> 32)};
     if (hfi_map_find(map, &place, key, key_size) != HF_OK) return "cannot be searched for";
@@ -82,12 +83,17 @@ static void shard_visit(hf_shm_map *map, uint32_t shard, cell_visitor visit, voi
     }
 }
 
-/* Groups between the one a key belongs to in the last level and the one it is in. */
-static uint32_t cell_distance(const hf_shm_map *map, uint32_t shard, uint64_t cell, uint64_t word) {
-    uint32_t last = map->g.levels - 1, groups = map->g.groups[last];
-    uint32_t home = map_group(map, (uint32_t)(word >> 32), last);
-    uint32_t group = (uint32_t)((cell - map_group_cell(map, shard, last, 0)) / MAP_GROUP_CELLS);
-    return group >= home ? group - home : group + groups - home;
+/* `further` of map_behind for the group that a key is in; 0: it is at home in its level. */
+static uint32_t cell_distance(const hf_shm_map *map, uint32_t shard, uint32_t level, uint64_t cell,
+                              uint64_t word) {
+    uint32_t last = map->g.levels - 1, groups = map->g.groups[level];
+    uint32_t home = map_group(map, (uint32_t)(word >> 32), level);
+    uint32_t group = (uint32_t)((cell - map_group_cell(map, shard, level, 0)) / MAP_GROUP_CELLS);
+    if (group == home) return 0;
+    if (level == last) return group > home ? group - home : group + groups - home;
+    for (uint32_t above = level + 1; above <= last; above++)
+        group += map->g.groups[above];
+    return group;
 }
 
 /* The spare is ours and nobody refers to it. */
@@ -203,8 +209,7 @@ static void mend_cell(hf_shm_map *map, uint32_t shard, uint32_t level, uint64_t 
         return;
     }
     if (mending->shape.levels < level + 1) mending->shape.levels = level + 1;
-    if (level + 1 < map->g.levels) return;
-    uint32_t distance = cell_distance(map, shard, cell, word);
+    uint32_t distance = cell_distance(map, shard, level, cell, word);
     if (mending->shape.reach < distance) mending->shape.reach = distance;
     if (distance != 0) mending->behind |= map_behind_bit(map, (uint32_t)(word >> 32));
 }
@@ -308,7 +313,7 @@ static void figures_cell(hf_shm_map *map, uint32_t shard, uint32_t level, uint64
     hf_shm_map_figures *figures = context;
     struct map_shape shape = map_shape_load(map, shard);
     uint32_t lines = shape.levels > level ? shape.levels - level : 1;
-    uint32_t distance = level + 1 == map->g.levels ? cell_distance(map, shard, cell, word) : 0;
+    uint32_t distance = cell_distance(map, shard, level, cell, word);
     if (distance != 0) lines = shape.levels + distance;
     figures->lines_hit += lines;
     if (lines > figures->lines_hit_max) figures->lines_hit_max = lines;

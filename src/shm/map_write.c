@@ -76,7 +76,7 @@ static bool place_make(hf_shm_map *map, struct map_place *p, uint64_t count) {
         if (cell != MAP_NONE) p->cell = cell;
         if (!HFI_SHM_MUTANT(805)) map_shape_store(map, p->shard, all);
     }
-    while (p->cell == MAP_NONE && p->shape.reach + 1 < map->g.groups[map->g.levels - 1]) {
+    while (p->cell == MAP_NONE && p->shape.reach + 1 < map->g.groups_all) {
         p->shape.reach++;
         p->cell = group_empty(
             map, map_probe(map, p->shard, p->print, p->shape, map_probes(p->shape) - 1));

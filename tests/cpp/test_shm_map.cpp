@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "check.hpp"
+#include <holdfast/shm.hpp>
 #include <holdfast/shm_map.hpp>
 
 namespace {
@@ -14,20 +15,6 @@ namespace {
 struct Quote {
     double price;
     int size;
-};
-
-/// A segment without a name.
-class Segment {
-public:
-    Segment() {
-        hf_shm_options options;
-        hf_shm_options_init(&options, 4 << 20);
-        hf::check(hf_shm_create_anonymous(&options, &shm), hf_shm_detail());
-    }
-    ~Segment() { CHECK_EQ(hf_shm_close(shm), HF_OK); }
-    Segment(const Segment &) = delete;
-    Segment &operator=(const Segment &) = delete;
-    hf_shm *shm = nullptr;
 };
 
 enum class Symbol : std::uint32_t {};
@@ -42,9 +29,13 @@ static_assert(sizeof(Quotes) == sizeof(void *));
 static_assert(sizeof(hf::shm::BytesMap) == sizeof(void *));
 static_assert(std::input_iterator<Quotes::iterator>);
 
+static hf::shm::Segment segment_of_4_mib() {
+    return hf::shm::Segment::anonymous(hf::shm::Options{4 << 20});
+}
+
 TEST(put_get_erase) {
-    Segment segment;
-    Quotes quotes(segment.shm, "quotes", 100);
+    const auto segment = segment_of_4_mib();
+    Quotes quotes(segment, "quotes", 100);
     CHECK(!quotes.get(1));
     const auto first = quotes.put(1, {1.5, 10});
     const auto second = quotes.put(1, {2.5, 20});
@@ -61,8 +52,8 @@ TEST(put_get_erase) {
 }
 
 TEST(conditional_changes_say_whether_they_were_done) {
-    Segment segment;
-    Quotes quotes(segment.shm, "quotes", 100);
+    const auto segment = segment_of_4_mib();
+    Quotes quotes(segment, "quotes", 100);
     CHECK(quotes.put_if_absent(7, {1, 1}));
     CHECK(!quotes.put_if_absent(7, {2, 2}));
     const auto version = quotes.get_versioned(7)->version;
@@ -76,8 +67,8 @@ TEST(conditional_changes_say_whether_they_were_done) {
 }
 
 TEST(update_is_atomic_among_threads) {
-    Segment segment;
-    hf::shm::Map<Symbol, std::uint64_t> counts(segment.shm, "counts", 10);
+    const auto segment = segment_of_4_mib();
+    hf::shm::Map<Symbol, std::uint64_t> counts(segment, "counts", 10);
     constexpr int threads = 3, rounds = 5000;
     std::vector<std::thread> crew;
     for (int i = 0; i < threads; ++i)
@@ -92,8 +83,8 @@ TEST(update_is_atomic_among_threads) {
 }
 
 TEST(walk_sees_every_key_once) {
-    Segment segment;
-    hf::shm::Map<std::uint64_t, std::array<std::uint64_t, 3>> map(segment.shm, "m", 1000);
+    const auto segment = segment_of_4_mib();
+    hf::shm::Map<std::uint64_t, std::array<std::uint64_t, 3>> map(segment, "m", 1000);
     for (std::uint64_t key = 0; key < 1000; ++key)
         map.put(key, {key, key + 1, key + 2});
     std::map<std::uint64_t, int> seen;
@@ -109,9 +100,9 @@ TEST(walk_sees_every_key_once) {
 }
 
 TEST(another_handle_sees_the_same) {
-    Segment segment;
-    Quotes one(segment.shm, "quotes", 100);
-    Quotes two(segment.shm, "quotes");
+    const auto segment = segment_of_4_mib();
+    Quotes one(segment, "quotes", 100);
+    Quotes two(segment, "quotes");
     one.put(3, {3, 3});
     CHECK_EQ(two.get(3)->size, 3);
     Quotes three = std::move(two);
@@ -122,11 +113,11 @@ TEST(another_handle_sees_the_same) {
 }
 
 TEST(bytes_of_any_length) {
-    Segment segment;
-    hf::shm::BytesMap map(segment.shm, "names", 64, 256, 50);
+    const auto segment = segment_of_4_mib();
+    hf::shm::BytesMap map(segment, "names", 64, 256, 50);
     for (std::size_t size = 0; size <= 64; size += 4)
         map.put(std::string(size, 'k'), std::string(size * 4, 'v'));
-    hf::shm::BytesMap other(segment.shm, "names");
+    hf::shm::BytesMap other(segment, "names");
     for (std::size_t size = 0; size <= 64; size += 4)
         CHECK_EQ(other.get(std::string(size, 'k')).value_or("none"), std::string(size * 4, 'v'));
     CHECK(!other.get("x"));
@@ -146,17 +137,18 @@ TEST(bytes_of_any_length) {
 }
 
 TEST(failures_are_exceptions) {
-    Segment segment;
-    Quotes quotes(segment.shm, "quotes", 2);
+    const auto segment = segment_of_4_mib();
+    Quotes quotes(segment, "quotes", 2);
     quotes.put(1, {});
     quotes.put(2, {});
     CHECK_THROWS(quotes.put(3, {}), hf::Full);
     quotes.put(2, {5, 5});
-    CHECK_THROWS(Quotes(segment.shm, "quotes", 3), hf::Mismatch);
-    CHECK_THROWS((hf::shm::Map<std::uint64_t, char>(segment.shm, "quotes")), hf::Mismatch);
-    CHECK_THROWS(Quotes(segment.shm, "nothing"), hf::NotFound);
-    CHECK_THROWS(Quotes(segment.shm, "quotes", 2, HF_SHM_CREATE), hf::Exists);
-    CHECK_THROWS(Quotes(segment.shm, "other", 0), hf::InvalidArgument);
+    CHECK_THROWS(Quotes(segment, "quotes", 3), hf::Mismatch);
+    CHECK_THROWS((hf::shm::Map<std::uint64_t, char>(segment, "quotes")), hf::Mismatch);
+    CHECK_THROWS((hf::shm::Map<std::int64_t, Quote>(segment, "quotes")), hf::Mismatch);
+    CHECK_THROWS(Quotes(segment, "nothing"), hf::NotFound);
+    CHECK_THROWS(Quotes(segment, "quotes", 2, HF_SHM_CREATE), hf::Exists);
+    CHECK_THROWS(Quotes(segment, "other", 0), hf::InvalidArgument);
 }
 
 int main() {

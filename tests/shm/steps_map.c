@@ -217,6 +217,46 @@ static void test_map_faults_are_caught_at_some_step(void) {
     }
 }
 
+/* Keys that all belong to one group fill every place of their shard, and are found there. */
+static void test_map_shard_is_full_when_every_place_is_taken(void) {
+    enum { CAPACITY = 400 };
+    hfi_map_hash_hook = same_hash;
+    hf_shm *shm = map_segment(1 << 20);
+    hf_shm_map *map = map_open(shm, "m", CAPACITY);
+    CHECK_GT(map->g.shards, 1);
+    uint64_t places = (uint64_t)map->g.groups_all * MAP_GROUP_CELLS, put = 0;
+    for (unsigned round = 0; round < 2; round++) {
+        for (put = 0; map_put_number(map, put, 1) == HF_OK; put++)
+            ;
+        CHECK_EQ(put, places);
+        for (uint64_t key = 0; key < put; key++) {
+            CHECK_EQ(key_number(map, key), 1);
+            key_put(map, key, 2); /* full, but it can change */
+        }
+        CHECK_EQ(key_number(map, put), ABSENT);
+        map_sound(shm, "m", map);
+        hf_shm_map_figures figures;
+        CHECK_EQ(hf_shm_map_figures_of(map, &figures), HF_OK);
+        CHECK_GE(figures.lines_hit_max, map->g.groups_all);
+        CHECK_LT(figures.lines_hit_max, map->g.levels + map->g.groups_all);
+        /* The words that say where to look are lost: repair finds them again. */
+        memset((void *)map->extents, 0, map->g.shards * sizeof *map->extents);
+        CHECK_EQ(hf_shm_check(shm, "m", NULL, NULL), HF_E_CORRUPT);
+        CHECK_EQ(hf_shm_repair(shm, "m", NULL), HF_OK);
+        for (uint64_t key = 0; key < put; key++)
+            CHECK_EQ(key_number(map, key), 2);
+        map_sound(shm, "m", map);
+        for (uint64_t key = 0; key < put; key++)
+            key_erase(map, key);
+        CHECK_EQ(hf_shm_map_count(map), 0);
+        CHECK_EQ(hf_shm_map_figures_of(map, &figures), HF_OK);
+        CHECK_EQ(figures.levels, 1);
+    }
+    hf_shm_map_close(map);
+    CHECK_EQ(hf_shm_close(shm), HF_OK);
+    hfi_map_hash_hook = NULL;
+}
+
 /* --- interleavings ----------------------------------------------------------------------------- */
 
 enum { ACTORS = 3 };
@@ -419,6 +459,7 @@ int main(void) {
     CHECK_RUN(test_map_survives_a_kill_at_every_step);
     CHECK_RUN(test_map_survives_a_kill_of_the_rescuer);
     CHECK_RUN(test_map_faults_are_caught_at_some_step);
+    CHECK_RUN(test_map_shard_is_full_when_every_place_is_taken);
     CHECK_RUN(test_map_readers_see_one_whole_value);
     CHECK_RUN(test_map_writers_take_turns);
     CHECK_RUN(test_map_faults_are_caught_in_some_order);
