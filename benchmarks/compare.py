@@ -7,7 +7,7 @@
     python benchmarks/compare.py --suite c --peer snmalloc=/opt/libsnmallocshim.so
 
 Suites: c, instructions, rest, python, numpy, attribution, arena, pool, arrays, pyfiber,
-fiber, all. Results go to benchmarks/results/.
+fiber, shm_map, all. Results go to benchmarks/results/.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ SUITES = (
     "arrays",
     "pyfiber",
     "fiber",
+    "shm_map",
 )
 
 

@@ -136,3 +136,21 @@ def test_object_pool_benchmarks_print_every_pool_and_workload() -> None:
     run = subprocess.run(script, capture_output=True, text=True, timeout=120, check=True)
     ways = {json.loads(line)["way"] for line in run.stdout.splitlines()}
     assert {"holdfast.Pool", "bytearray", "empty"} <= ways
+
+
+def test_map_benchmarks_print_every_map_and_workload() -> None:
+    run = subprocess.run(
+        [str(measure.BUILD / "bench_shm_map"), "1"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    rows = [json.loads(line) for line in run.stdout.splitlines()]
+    maps: dict[str, set[str]] = {}
+    for row in rows:
+        maps.setdefault(row["workload"], set()).add(row["name"])
+    kinds = ("get", "miss", "put", "cycle", "walk")
+    assert set(maps) == {f"{kind} {count}" for kind in kinds for count in ("1k", "100k")}
+    assert all({"holdfast", "unordered_map", "locked"} <= names for names in maps.values())
+    assert all(row["ns"] > 0 for row in rows)
