@@ -9,6 +9,7 @@
 #include "check.hpp"
 #include <holdfast/shm.hpp>
 #include <holdfast/shm_map.hpp>
+#include <holdfast/shm_versioned.hpp> // names that do not meet
 
 namespace {
 
