@@ -31,7 +31,7 @@ TYPE_CHECKING = False  # what type checkers take for True; `typing` alone takes 
 if TYPE_CHECKING:
     from typing import Any
 
-    from holdfast import mr
+    from holdfast import mr, shm
     from holdfast import numpy as numpy
     from holdfast.arena import Arena, ArenaFigures, ArenaScope
     from holdfast.fiber import Fiber, suspend
@@ -103,6 +103,7 @@ __all__ = [
     "rss",
     "run_on_stack",
     "scope",
+    "shm",
     "stats",
     "suspend",
 ]
@@ -123,6 +124,7 @@ _HOMES = {
     "report": ("Report", "Watch", "on_corruption", "policy", "recent_reports", "report_count"),
     "rss": ("Breakdown", "rss"),
     "scope": ("Scope", "scope"),
+    "shm": (),
     "stack": ("Stack", "StackPool", "run_on_stack"),
     "stats": ("Block", "ClassStats", "Stats", "process"),
 }
