@@ -84,7 +84,8 @@ int main(int argc, char **argv) {
             const struct tick tick = {1.5 * i, i};
             check(hf_shm_queue_put(queue, &tick, sizeof tick, 0), "put");
         }
-        for (int i = 0; i < 6; i++) field[i] = (float)(i * i);
+        for (int i = 0; i < 6; i++)
+            field[i] = (float)(i * i);
         const int64_t state[5] = {1, 2, 3, 4, -5};
         check(hf_shm_versioned_write(versioned, state, NULL), "write");
         const double stream[4] = {0.5, 1.5, 2.5, 3.5};
@@ -105,7 +106,8 @@ int main(int argc, char **argv) {
             check(hf_shm_queue_get(queue, &tick, sizeof tick, 0, NULL), "get");
             expect(tick.price == 1.5 * i && tick.count == i, "tick");
         }
-        for (int i = 0; i < 6; i++) expect(field[i] == (float)(i * i), "field");
+        for (int i = 0; i < 6; i++)
+            expect(field[i] == (float)(i * i), "field");
         int64_t state[5];
         uint64_t version;
         check(hf_shm_versioned_read(versioned, state, &version), "read");
