@@ -71,6 +71,7 @@ static void leave_the_writer(hf_shm_ring_reader *reader, uint64_t commit, unsign
 static hf_status reader_fetch(hf_shm_ring_reader *reader, void *out, uint64_t count, bool move,
                               uint64_t *got_out) {
     hf_shm_ring *ring = reader->ring;
+    uint64_t before = reader->cursor;
     for (unsigned attempt = 0; attempt < HFI_RING_TRIES; attempt++) {
         /* SYNC(ring.commit): the elements before it are there. */
         uint64_t commit = hfi_shm_load64(&ring->shared->commit);
@@ -78,7 +79,8 @@ static hf_status reader_fetch(hf_shm_ring_reader *reader, void *out, uint64_t co
         leave_the_writer(reader, commit, attempt);
         uint64_t ready = hfi_ring_min(commit - reader->cursor, ring->capacity);
         if (ready == 0) {
-            if (attempt != 0) hfi_reader_publish(reader);
+            if (hfi_shm_load64(&ring->shared->commit) != commit) continue; /* it went round */
+            if (reader->cursor != before) hfi_reader_publish(reader);
             return HF_E_EMPTY;
         }
         if (ready > count) ready = count;
