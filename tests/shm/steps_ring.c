@@ -361,11 +361,41 @@ static void test_faults_of_order_are_caught(void) {
     harness_weave_mutant_is_caught(&claiming, &overwrite, 608);    /* takes a living one's lease */
 }
 
+/* --- a writer that goes round during every copy ------------------------------------------------ */
+
+static struct world *lapping;
+static void lap(void) {
+    hfi_shm_step_hook = NULL;
+    CHECK_EQ(items_push(lapping->ring, CAPACITY, 0, NULL), HF_OK);
+    hfi_shm_step_hook = lap;
+}
+
+static void test_reader_that_is_lapped_every_time_is_told(void) {
+    struct world world = {.reliable = false};
+    world_setup(&world);
+    lapping = &world;
+    item items[CAPACITY];
+    uint64_t got = 0, lost = 0, position;
+    hfi_shm_step_hook = lap;
+    hf_status status = hf_shm_ring_pop_bulk(world.reader, items, CAPACITY, 0, &got, &lost);
+    CHECK_EQ(hf_shm_ring_latest(world.ring, items, 2, &got, &position), HF_E_BUSY);
+    hfi_shm_step_hook = NULL;
+    CHECK_EQ(status, HF_E_BUSY);
+    tally_take(&world.tally, items, 0, lost);
+    CHECK_EQ(hf_shm_ring_position(world.reader), world.tally.next);
+    CHECK_GT(world.tally.lost, CAPACITY);
+    CHECK_EQ(tally_drain(&world.tally, world.reader, 3), CAPACITY);
+    CHECK_EQ(world.tally.next, hf_shm_ring_total_written(world.ring));
+    stream_check(world.shm);
+    world_teardown(&world);
+}
+
 int main(void) {
     CHECK_WATCHDOG(200);
     CHECK_RUN(test_writer_is_killed_anywhere);
     CHECK_RUN(test_reader_is_killed_anywhere);
     CHECK_RUN(test_faults_of_crashes_are_caught);
+    CHECK_RUN(test_reader_that_is_lapped_every_time_is_told);
     CHECK_RUN(test_every_order_of_a_writer_that_overwrites_a_reader);
     CHECK_RUN(test_every_order_of_joining_a_reliable_ring);
     CHECK_RUN(test_every_order_of_two_writers);

@@ -243,10 +243,44 @@ static void test_faults_of_order_are_caught(void) {
     harness_weave_mutant_is_caught(&reading, &world, 702); /* takes a version too old by one  */
 }
 
+/* --- a writer that goes round during every copy ------------------------------------------------ */
+
+static hf_shm_versioned *lapping;
+static unsigned lap_versions;
+static void lap(void) {
+    hfi_shm_step_hook = NULL;
+    for (unsigned i = 0; i < lap_versions; i++)
+        content_write(lapping);
+    hfi_shm_step_hook = lap;
+}
+
+static void test_reader_that_is_lapped_every_time_is_told(void) {
+    struct world world = {.buffers = 4};
+    world_setup(&world);
+    lapping = world.array;
+    hf_shm_versioned *reader = array_open(world.shm, world.buffers);
+    uint64_t words[WORDS], version = 99;
+    lap_versions = 2; /* of the four accesses of a copy each: eight versions */
+    hfi_shm_step_hook = lap;
+    hf_status status = hf_shm_versioned_read(reader, words, &version);
+    hfi_shm_step_hook = NULL;
+    CHECK_EQ(status, HF_E_BUSY);
+    CHECK_EQ(version, 99);
+    lap_versions = 1; /* three between the load of the version and the look at the intent: whole */
+    hfi_shm_step_hook = lap;
+    uint64_t seen = content_read(reader);
+    hfi_shm_step_hook = NULL;
+    CHECK_EQ(seen + 3, hf_shm_versioned_version(world.array));
+    CHECK_EQ(content_read(reader), seen + 3);
+    CHECK_EQ(hf_shm_versioned_close(reader), HF_OK);
+    world_teardown(&world);
+}
+
 int main(void) {
     CHECK_WATCHDOG(200);
     CHECK_RUN(test_writer_is_killed_anywhere);
     CHECK_RUN(test_faults_of_crashes_are_caught);
+    CHECK_RUN(test_reader_that_is_lapped_every_time_is_told);
     CHECK_RUN(test_every_order_of_a_writer_and_a_reader);
     CHECK_RUN(test_every_order_of_two_writers);
     CHECK_RUN(test_faults_of_order_are_caught);
