@@ -67,8 +67,6 @@ static enum outcome key_read(hf_shm_map *map, uint64_t hash, const void *key, si
                              struct reading *reading, unsigned *tries) {
     uint32_t shard = map_hash_shard(map, hash), print = (uint32_t)hash;
     struct map_shape shape = map_shape_of(map, shard, print);
-    for (uint32_t place = 1; place < shape.levels; place++)
-        __builtin_prefetch((const void *)&map->cells[map_probe(map, shard, print, shape, place)]);
     for (uint32_t place = 0; place < map_probes(shape); place++) {
         const _Atomic uint64_t *cell = &map->cells[map_probe(map, shard, print, shape, place)];
         for (uint32_t i = 0; i < MAP_GROUP_CELLS; i++) {
@@ -144,6 +142,18 @@ static enum outcome cell_read(hf_shm_map *map, uint64_t place, struct reading *r
     }
 }
 
+/* The records of the group after this one: by the time the walk comes to them they are there. */
+static void group_prefetch(const hf_shm_map *map, uint64_t place) {
+    if (place % MAP_GROUP_CELLS != 0 || place + MAP_GROUP_CELLS >= map->g.cells) return;
+    for (uint64_t i = place + MAP_GROUP_CELLS; i < place + 2 * MAP_GROUP_CELLS; i++) {
+        uint64_t index = map_cell_record(hfi_shm_load64(&map->cells[i]));
+        if (index >= map->g.records) continue;
+        const char *record = (const char *)map_record(map, index);
+        __builtin_prefetch(record);
+        __builtin_prefetch(record + 64);
+    }
+}
+
 hf_status hf_shm_map_next(hf_shm_map *map, hf_shm_map_cursor *cursor, void *key_out,
                           size_t key_size, size_t *key_size_out, void *value_out, size_t value_size,
                           size_t *value_size_out, uint64_t *version_out) {
@@ -153,6 +163,7 @@ hf_status hf_shm_map_next(hf_shm_map *map, hf_shm_map_cursor *cursor, void *key_
     struct reading reading = {
         .key_out = key_out, .key_room = key_size, .value_out = value_out, .value_room = value_size};
     for (; cursor->place < map->g.cells; cursor->place++) {
+        group_prefetch(map, cursor->place);
         enum outcome outcome = cell_read(map, cursor->place, &reading, TRIES_MAX);
         if (outcome == AGAIN) {
             uint32_t shard = cell_shard(map, cursor->place);
