@@ -8,7 +8,7 @@
  *             intent that went before it, by the two fences.
  * Why         relaxed atomic words: no torn word, no data race for the C standard or the thread
  *             sanitizer. Long runs go through os/stream.h, which the compiler cannot look into.
- * Talks to    access.h (steps), os/stream.h.   Called by ring, versioned.
+ * Talks to    access.h (steps), racy_copy.c.   Called by ring, versioned.
  * Source      seqlocks and the C memory model: Boehm, "Can seqlocks get along with programming
  *             language memory models?", MSPC 2012. */
 #ifndef HFI_SHM_RACY_COPY_H
@@ -16,7 +16,6 @@
 
 #include "access.h"
 #include "base/racy.h"
-#include "os/stream.h"
 
 typedef uint64_t __attribute__((may_alias)) hfi_racy_word;
 
@@ -34,62 +33,37 @@ static inline void hfi_shm_valid_fence(void) {
 #endif
 }
 
-/* Whether the run is long enough for the instruction; the thread sanitizer would not see it. */
-static inline bool hfi_racy_streams(size_t size) {
-#ifdef HFI_TSAN
-    (void)size;
-    return false;
-#else
-    return hfi_os_stream_pays(size);
-#endif
+/* Of any length and alignment: racy_copy.c. */
+void hfi_racy_in_any(char *to, const char *from, size_t size);
+void hfi_racy_out_any(char *to, const char *from, size_t size);
+
+/* Few words that lie at words: copied in line, which is most elements. */
+static inline bool hfi_racy_is_small(const void *shared, size_t size) {
+    return (((uintptr_t)shared | size) & 7) == 0 && size <= 128;
 }
 
 /* relaxed: the fences order them against the intent. */
-static inline void hfi_racy_bytes_in(char *to, const char *from, size_t size) {
-    for (size_t i = 0; i < size; i++)
-        hfi_poke(to[i], from[i]);
-}
-
-static inline void hfi_racy_bytes_out(char *to, const char *from, size_t size) {
-    for (size_t i = 0; i < size; i++)
-        to[i] = hfi_peek(from[i]);
-}
-
-/* Bytes until a word of the shared side begins. */
-static inline size_t hfi_racy_head(const void *shared, size_t size) {
-    size_t head = (size_t)(-(uintptr_t)shared & 7);
-    return head < size ? head : size;
-}
-
 static inline void hfi_racy_in(char *to, const char *from, size_t size) {
-    if (hfi_racy_streams(size)) {
-        hfi_os_stream(to, from, size);
+    if (!hfi_racy_is_small(to, size)) {
+        hfi_racy_in_any(to, from, size);
         return;
     }
-    size_t head = hfi_racy_head(to, size);
-    hfi_racy_bytes_in(to, from, head);
-    to += head, from += head, size -= head;
-    for (; size >= 8; to += 8, from += 8, size -= 8) {
+    for (size_t i = 0; i < size; i += 8) {
         uint64_t word;
-        memcpy(&word, from, 8);
-        hfi_poke(*(hfi_racy_word *)(void *)to, word);
+        memcpy(&word, from + i, 8);
+        hfi_poke(*(hfi_racy_word *)(void *)(to + i), word);
     }
-    hfi_racy_bytes_in(to, from, size);
 }
 
 static inline void hfi_racy_out(char *to, const char *from, size_t size) {
-    if (hfi_racy_streams(size)) {
-        hfi_os_stream(to, from, size);
+    if (!hfi_racy_is_small(from, size)) {
+        hfi_racy_out_any(to, from, size);
         return;
     }
-    size_t head = hfi_racy_head(from, size);
-    hfi_racy_bytes_out(to, from, head);
-    to += head, from += head, size -= head;
-    for (; size >= 8; to += 8, from += 8, size -= 8) {
-        uint64_t word = hfi_peek(*(const hfi_racy_word *)(const void *)from);
-        memcpy(to, &word, 8);
+    for (size_t i = 0; i < size; i += 8) {
+        uint64_t word = hfi_peek(*(const hfi_racy_word *)(const void *)(from + i));
+        memcpy(to + i, &word, 8);
     }
-    hfi_racy_bytes_out(to, from, size);
 }
 
 /* Into shared memory that readers may be copying out. In builds with steps there is one in the middle. */
