@@ -216,9 +216,12 @@ static void actor_drains(void *raw) {
     struct world *world = raw;
     CHECK_EQ(hf_shm_ring_reader_open(world->rings[1], NULL, &world->readers[1]), HF_OK);
     tally account = tally_of(world->readers[1]);
-    tally_drain(&account, world->readers[1], 3);
     item items[3];
     uint64_t got, position;
+    got = hf_shm_ring_pop(world->readers[1], items, 0) == HF_OK;
+    position = hf_shm_ring_position(world->readers[1]);
+    tally_take(&account, items, got, position - got - account.next);
+    tally_drain(&account, world->readers[1], 3);
     if (hf_shm_ring_latest(world->rings[1], items, 3, &got, &position) == HF_OK)
         for (uint64_t i = 0; i < got; i++)
             CHECK(item_is(&items[i], position + i));
@@ -355,6 +358,7 @@ static void test_faults_of_order_are_caught(void) {
     struct world overwrite = {.reliable = false}, reliable = {.reliable = true};
     harness_weave_mutant_is_caught(&overwriting, &overwrite, 601); /* announces nothing         */
     harness_weave_mutant_is_caught(&overwriting, &overwrite, 603); /* reader does not look      */
+    harness_weave_mutant_is_caught(&overwriting, &overwrite, 609); /* nor does one who pops one */
     harness_weave_mutant_is_caught(&overwriting, &overwrite, 607); /* skips and does not count  */
     harness_weave_mutant_is_caught(&joining, &reliable, 605);      /* joins where it first stood */
     harness_weave_mutant_is_caught(&joining, &reliable, 606);      /* does not say how far       */
