@@ -94,8 +94,7 @@ void hf_shm_event_close(hf_shm_event *event) {
 hf_status hf_shm_event_set(hf_shm_event *event) {
     if (!event) return hfi_shm_say(HF_E_INVALID, "hf_shm_event_set: event is NULL");
     (void)hfi_shm_or32(&event->state->set, 1);
-    if (!HFI_SHM_MUTANT(521))
-        hfi_shm_signal(&event->state->waiters, event->automatic ? 1 : INT32_MAX);
+    hfi_shm_signal(&event->state->waiters, event->automatic ? 1 : INT32_MAX);
     return HF_OK;
 }
 

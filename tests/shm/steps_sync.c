@@ -571,6 +571,7 @@ static void test_event_and_cells_in_every_order(void) {
                                        .teardown = world_teardown,
                                        .preemptions = 2};
     harness_weave(&weave, &events);
+    harness_weave_mutant_is_caught(&weave, &events, 522); /* looks, then clears: two pass */
     harness_weave(&adds, &cells);
     harness_weave_mutant_is_caught(&adds, &cells, 551); /* adds in two steps */
 }
