@@ -63,6 +63,14 @@ unsigned hfi_locks_held(hfi_rank rank) {
     return held[rank];
 }
 
+void hfi_locks_exchange(uint32_t counts[HFI_RANK_COUNT]) {
+    for (uint32_t rank = 0; rank < HFI_RANK_COUNT; rank++) {
+        uint32_t before = held[rank];
+        held[rank] = counts[rank];
+        counts[rank] = before;
+    }
+}
+
 void hfi_locks_forget(void) {
     hfi_locks_taken = 0;
     for (uint32_t rank = 0; rank < HFI_RANK_COUNT; rank++)

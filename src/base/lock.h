@@ -74,6 +74,9 @@ void hfi_lock_note_acquired(const hfi_lock *lock);
 void hfi_lock_note_released(const hfi_lock *lock);
 /* Locks of this rank held by the calling thread, as far as checked code took them. */
 unsigned hfi_locks_held(hfi_rank rank);
+/* The book-keeping of the calling thread changes places with `counts`: for who runs several lines of
+ * execution on one thread. */
+void hfi_locks_exchange(uint32_t counts[HFI_RANK_COUNT]);
 /* Child of a fork: the calling thread holds nothing. */
 void hfi_locks_forget(void);
 

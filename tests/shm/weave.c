@@ -14,6 +14,7 @@
 #include <holdfast/fiber.h>
 #include <holdfast/stack.h>
 
+#include "base/lock.h"
 #include "shm/access.h"
 
 #define STEPS_MAX 4096
@@ -28,6 +29,7 @@ static struct {
     hf_stack_pool *stacks;
     hf_fiber *fibers[HARNESS_ACTORS_MAX];
     bool ended[HARNESS_ACTORS_MAX], sleeping[HARNESS_ACTORS_MAX];
+    uint32_t locks[HARNESS_ACTORS_MAX][HFI_RANK_COUNT]; /* what each holds while it does not run */
     unsigned now;
     int died;
     struct choice path[STEPS_MAX]; /* the schedule: what was chosen, out of how many */
@@ -107,6 +109,7 @@ static void schedule_run(bool with_death) {
     run.length = 0;
     run.now = 0;
     run.died = -1;
+    memset(run.locks, 0, sizeof run.locks);
     for (unsigned i = 0; i < run.weave->actors; i++) {
         run.ended[i] = run.sleeping[i] = false;
         CHECK_EQ(
@@ -131,7 +134,9 @@ static void schedule_run(bool with_death) {
         for (unsigned i = 0; i < run.weave->actors; i++)
             if (i != next) run.sleeping[i] = false; /* something will have changed: look again */
         run.sleeping[next] = false;
+        hfi_locks_exchange(run.locks[next]);
         CHECK_EQ(hf_fiber_resume(run.fibers[next], NULL, NULL), HF_OK);
+        hfi_locks_exchange(run.locks[next]);
         if (hf_fiber_state_get(run.fibers[next]) == HF_FIBER_FINISHED) run.ended[next] = true;
     }
     for (unsigned i = 0; i < run.weave->actors; i++) {
