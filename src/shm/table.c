@@ -10,7 +10,7 @@
  *             back to DYING. PUBLISHED without a bit: a structure nobody has open, as after close.
  * Threads     looking is lock-free.
  * Fails with  HF_E_NOT_FOUND, HF_E_CORRUPT (facts that cannot be).
- * Talks to    participants, space.   Called by attach.c, list.c, check.c. */
+ * Talks to    participants, space.   Called by attach.c, check.c, info.c. */
 #include <string.h>
 
 #include "base/rng.h"
