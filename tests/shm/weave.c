@@ -125,7 +125,9 @@ static void schedule_run(bool with_death) {
         if (taken == count) { /* actor 0 dies here, in the middle of what it did */
             run.died = 0;
             run.ended[0] = true;
+            hfi_locks_exchange(run.locks[0]); /* what it held dies with it */
             run.weave->die(run.world, 0);
+            hfi_locks_exchange(run.locks[0]);
             continue;
         }
         unsigned next = able[taken];
