@@ -112,7 +112,8 @@ class Versioned(Handle):
         Yields
         ------
         ndarray, shape ``self.shape``
-            For the time of the block; if the block raises, the version does not come to be.
+            For the time of the block, which ends with ``del`` of it; if the block raises, the
+            version does not come to be.
 
         Raises
         ------
