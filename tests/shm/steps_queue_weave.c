@@ -327,7 +327,9 @@ static struct harness_weave weave_of(const struct scenario *scenario) {
         .die = scenario->deadly ? weave_die : NULL,
         .verify = weave_verify,
         .preemptions = scenario->preemptions,
-        .schedules_max = harness_kills(300) > 300 ? 0 : 20000,
+        .schedules_max = harness_kills(300) > 300 ? 0
+                         : CHECK_SANITIZED        ? 1000
+                                                  : 20000,
     };
 }
 
