@@ -3,6 +3,7 @@
  * Method: each sentence of the header in a process by itself, with threads where somebody waits, and
  * with forked children where owners matter. */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 
 #include "queue_world.h"
@@ -352,6 +353,53 @@ static void test_wake_ends_every_wait(void) {
     world_close(&world);
 }
 
+struct crowd {
+    struct world *world;
+    uint64_t number;            /* of the thread */
+    _Atomic uint64_t *left;     /* items still to be got by all */
+    uint64_t sum, per_producer; /* of what was got; to be put by each */
+};
+
+static void *crowd_put(void *raw) {
+    struct crowd *crowd = raw;
+    for (uint64_t i = 0; i < crowd->per_producer; i++)
+        world_expect_put(crowd->world, crowd->number << 32 | i);
+    return NULL;
+}
+
+static void *crowd_get(void *raw) {
+    struct crowd *crowd = raw;
+    uint64_t next[2] = {0, 0}, value;
+    while (*crowd->left > 0) {
+        hf_status status = world_get(crowd->world, &value, 1000000);
+        if (status == HF_E_TIMEOUT) continue;
+        CHECK_EQ(status, HF_OK);
+        uint64_t producer = value >> 32;
+        CHECK(producer < 2 && (value & UINT32_MAX) >= next[producer]);
+        next[producer] = (value & UINT32_MAX) + 1;
+        crowd->sum += (value & UINT32_MAX) + 1;
+        (*crowd->left)--;
+    }
+    return NULL;
+}
+
+static void test_threads_share_a_handle(void) {
+    struct world world = world_of(8, false, false, false);
+    enum { ITEMS = 10000 };
+    _Atomic uint64_t left = 2 * ITEMS;
+    struct crowd crowds[4];
+    pthread_t threads[4];
+    for (uint64_t i = 0; i < 4; i++) {
+        crowds[i] = (struct crowd){&world, i, &left, 0, ITEMS};
+        CHECK_EQ(pthread_create(&threads[i], NULL, i < 2 ? crowd_put : crowd_get, &crowds[i]), 0);
+    }
+    for (uint64_t i = 0; i < 4; i++)
+        CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    CHECK_EQ(crowds[2].sum + crowds[3].sum, UINT64_C(2) * ITEMS * (ITEMS + 1) / 2);
+    world_expect_sound(&world);
+    world_close(&world);
+}
+
 static void in_child(struct world *world, void (*act)(struct world *)) {
     fflush(stdout);
     pid_t child = fork();
@@ -465,6 +513,7 @@ int main(void) {
     CHECK_RUN(test_abandoned_slots_are_stepped_over);
     CHECK_RUN(test_those_who_wait_are_woken);
     CHECK_RUN(test_wake_ends_every_wait);
+    CHECK_RUN(test_threads_share_a_handle);
     CHECK_RUN(test_single_refuses_a_second_and_takes_a_successor);
     CHECK_RUN(test_single_passes_to_a_child_and_back);
     CHECK_RUN(test_a_child_of_a_fork_is_another_owner);
