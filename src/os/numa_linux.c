@@ -103,6 +103,11 @@ unsigned hfi_os_cpu_count(void) {
     return count != 0 ? count : 1;
 }
 
+unsigned hfi_os_cpu_online(void) {
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    return count > 0 ? (unsigned)count : 1;
+}
+
 size_t hfi_os_memory_size(void) {
     long pages = sysconf(_SC_PHYS_PAGES);
     return pages > 0 ? (size_t)pages * HFI_PAGE : (size_t)1 << 30;

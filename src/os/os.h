@@ -75,6 +75,8 @@ unsigned hfi_os_node_current(void);
 /* Prefers `node` for pages of the range that are not there yet. 0, or -1 if the kernel refuses. */
 int hfi_os_node_bind(void *address, size_t size, unsigned node);
 unsigned hfi_os_cpu_count(void);
+/* Processors of the machine that are on, also those that this process may not use. At least 1. */
+unsigned hfi_os_cpu_online(void);
 size_t hfi_os_memory_size(void);
 
 /* Waits while *word == expected, at most timeout_ns (0: no limit). 0 woken, -1 timed out. */

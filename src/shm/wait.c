@@ -39,12 +39,13 @@ hf_status hfi_shm_wait(struct hfi_shm_event *event, uint32_t turn, uint64_t dead
     return HF_OK;
 }
 
+/* Of the machine: who is waited for may run where this process may not, one bound to a core each. */
 static bool one_cpu(void) {
     static _Atomic uint32_t cpus; /* 0: not asked */
     /* relaxed: whoever asks gets the same answer. */
     uint32_t known = atomic_load_explicit(&cpus, memory_order_relaxed);
     if (known == 0) {
-        known = hfi_os_cpu_count();
+        known = hfi_os_cpu_online();
         atomic_store_explicit(&cpus, known, memory_order_relaxed);
     }
     return known == 1;

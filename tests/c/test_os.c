@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <os/os.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -225,8 +226,22 @@ static void test_nodes_are_numbered_from_zero_and_can_be_pretended(void) {
     CHECK_EQ(hfi_os_node_count(), 64);
 }
 
+static void test_a_bound_process_knows_the_other_processors(void) {
+    unsigned online = hfi_os_cpu_online();
+    cpu_set_t before, one;
+    CHECK_EQ(sched_getaffinity(0, sizeof before, &before), 0);
+    CPU_ZERO(&one);
+    for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; cpu++)
+        if (CPU_ISSET(cpu, &before)) CPU_SET(cpu, &one);
+    CHECK_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+    CHECK_EQ(hfi_os_cpu_count(), 1);
+    CHECK_EQ(hfi_os_cpu_online(), online);
+    CHECK_EQ(sched_setaffinity(0, sizeof before, &before), 0);
+}
+
 static void test_machine_figures_are_plausible(void) {
     CHECK_GE(hfi_os_cpu_count(), 1);
+    CHECK_GE(hfi_os_cpu_online(), hfi_os_cpu_count());
     CHECK_GE(hfi_os_memory_size(), (size_t)64 << 20);
     uint64_t a = hfi_os_clock_ns(), b = hfi_os_clock_ns();
     CHECK_LE(a, b);
@@ -252,6 +267,7 @@ int main(void) {
     CHECK_RUN(test_futex_waits_wakes_and_times_out);
     CHECK_RUN(test_thread_asleep_tells_running_from_sleeping);
     CHECK_RUN(test_nodes_are_numbered_from_zero_and_can_be_pretended);
+    CHECK_RUN(test_a_bound_process_knows_the_other_processors);
     CHECK_RUN(test_machine_figures_are_plausible);
     return 0;
 }
