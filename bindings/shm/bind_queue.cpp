@@ -138,9 +138,12 @@ PyObject *take(QueueObject *object, std::uint64_t timeout, bool *nothing_out) {
     PyObject *bytes = nullptr;
     char *room = small;
     std::uint64_t room_size = sizeof small, size = 0;
-    if (object->records && object->element_size > static_cast<Py_ssize_t>(sizeof small)) {
-        room_size = static_cast<std::uint64_t>(object->element_size);
-        bytes = PyBytes_FromStringAndSize(nullptr, object->element_size);
+    /* Room for a large one at once; for bytes as large as the last was, if there is one. */
+    const Py_ssize_t large = object->records ? object->element_size : object->large;
+    if (large > static_cast<Py_ssize_t>(sizeof small) &&
+        (object->records || hf_shm_queue_length(queue) > 0)) {
+        room_size = static_cast<std::uint64_t>(large);
+        bytes = PyBytes_FromStringAndSize(nullptr, large);
         if (bytes == nullptr) return nullptr;
         room = PyBytes_AS_STRING(bytes);
     }
@@ -170,6 +173,7 @@ PyObject *take(QueueObject *object, std::uint64_t timeout, bool *nothing_out) {
         room = PyBytes_AS_STRING(bytes);
         room_size = size;
     }
+    object->large = static_cast<Py_ssize_t>(size);
     if (room == small) return PyBytes_FromStringAndSize(small, static_cast<Py_ssize_t>(size));
     if (size < room_size) (void)_PyBytes_Resize(&bytes, static_cast<Py_ssize_t>(size));
     return bytes;

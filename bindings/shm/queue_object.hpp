@@ -19,6 +19,7 @@ struct QueueObject {
     PyObject *weak_references;
     std::atomic<long> users; /* calls inside, slots in hand */
     bool records;            /* not bytes of any length    */
+    Py_ssize_t large;        /* of the last item: a guess  */
 };
 
 inline QueueObject *queue_of(PyObject *self) {
