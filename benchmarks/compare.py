@@ -7,7 +7,8 @@
     python benchmarks/compare.py --suite c --peer snmalloc=/opt/libsnmallocshim.so
 
 Suites: c, instructions, rest, python, numpy, attribution, arena, pool, arrays, pyfiber,
-fiber, shm_map, all. Results go to benchmarks/results/.
+fiber, shm, shm_map, all. Results go to benchmarks/results/, those of --quick to
+build/bench/results/ unless --keep is given.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ SUITES = (
     "arrays",
     "pyfiber",
     "fiber",
+    "shm",
     "shm_map",
 )
 
@@ -39,6 +41,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--suite", default="c", choices=[*SUITES, "all"])
     parser.add_argument("--rounds", type=int, help="rounds of every suite")
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--keep", action="store_true", help="keep the results of --quick, too")
     parser.add_argument("--seed", type=int, default=1, help="of the order inside a round")
     parser.add_argument("--percent", type=int, default=100, help="work of our C programs")
     parser.add_argument("--holdfast", help="path of libholdfast_malloc.so")
@@ -58,6 +61,8 @@ def main() -> int:
         print("libholdfast_malloc.so is not built: comparing the peers only", file=sys.stderr)
     columns = allocators.choose(library, given.peer, only)
     tables.keep = not only
+    if given.quick and not given.keep:
+        tables.folder = tables.TRIALS
     for suite in SUITES if given.suite == "all" else (given.suite,):
         module = importlib.import_module(f"harness.suite_{suite}")
         module.main(columns, given, programs)

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Sequence
 from harness.machine import ROOT, sentence
 
 RESULTS = ROOT / "benchmarks" / "results"
+TRIALS = ROOT / "build" / "bench" / "results"
 
 keep = True  # compare.py clears it when only some allocators are compared
+folder = RESULTS  # where to; compare.py sets TRIALS for quick runs
 
 
 def geometric_mean(values: Iterable[float]) -> float:
@@ -61,13 +63,13 @@ def save(
     text: str,
     partial: bool = False,
 ) -> None:
-    """Print the text; write results/<suite>.json and .md unless only a part was measured."""
+    """Print the text; write <suite>.json and .md to `folder` unless only a part was measured."""
     page = f"# {suite}\n\n{sentence(machine)}\n\n{text}\n"
     print(page, flush=True)
     if partial or not keep:
         return
-    RESULTS.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     whole = {"suite": suite, "machine": machine, **data}
     lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in whole.items()]
-    (RESULTS / f"{suite}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    (RESULTS / f"{suite}.md").write_text(page)
+    (folder / f"{suite}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    (folder / f"{suite}.md").write_text(page)
