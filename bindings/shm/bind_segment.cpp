@@ -53,7 +53,8 @@ struct Options {
         options.owner = number<std::int64_t>(given, "owner");
         options.size_max = number<std::uint64_t>(given, "size_max");
         options.participants_max = number<std::uint32_t>(given, "participants");
-        options.entries_max = number<std::uint32_t>(given, "entries");
+        const auto entries = number<std::uint32_t>(given, "entries");
+        if (entries != 0) options.entries_max = entries; // else as the size suggests
         options.name_size = number<std::uint32_t>(given, "name_size");
         options.format_size = number<std::uint32_t>(given, "format_size");
         options.stale = number<std::uint32_t>(given, "stale");

@@ -169,10 +169,9 @@ def test_version_in_place(segment: shm.Segment) -> None:
     made = segment.versioned("v", 100, "i8")
     with made.writing() as array:
         array[:] = np.arange(100)
-        del array
+    assert not array.flags.writeable
     with made.writing(keep=True) as array:
         array[0] = 50
-        del array
     with made.viewing() as array:
         assert int(array.sum()) == 5000
         assert not array.flags.writeable
@@ -186,10 +185,10 @@ def test_version_in_place(segment: shm.Segment) -> None:
 
 def test_version_whose_array_is_kept_does_not_come_to_be(segment: shm.Segment) -> None:
     made = segment.versioned("v", 10, "i8")
-    with pytest.raises(holdfast.BusyError), made.writing() as kept:
-        kept[:] = 1
+    with pytest.raises(holdfast.BusyError), made.writing() as array:
+        kept = array[:5]
     assert made.version == 0
-    del kept
+    del kept, array
     assert made.write(2) == 1
 
 
@@ -288,7 +287,10 @@ def test_ring_in_place(segment: shm.Segment) -> None:
     reader = made.reader()
     with made.writing(4) as run:
         run[:] = 1.5
-        del run
+    assert not run.flags.writeable
+    with pytest.raises(holdfast.BusyError), made.writing(4) as run:
+        kept = run[1:]
+    del kept
     with pytest.raises(ZeroDivisionError), made.writing(4) as run:
         run[:] = 9
         raise ZeroDivisionError

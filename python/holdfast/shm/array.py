@@ -7,10 +7,11 @@ Threads     any; an aligned element of up to 8 bytes is never torn, larger ones 
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from holdfast import _shm
-from holdfast.errors import InvalidArgumentError
+from holdfast.errors import BusyError, InvalidArgumentError
 from holdfast.shm.dtypes import dtype_of, format_of
 from holdfast.shm.handle import Handle
 from holdfast.shm.structure import mode_number
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from holdfast.shm.segment import Entry, Segment
 
-__all__ = ["Array", "shape_of"]
+__all__ = ["Array", "close_lent", "shape_of"]
 
 
 def shape_of(shape: int | tuple[int, ...]) -> tuple[int, ...]:
@@ -35,6 +36,20 @@ def shape_of(shape: int | tuple[int, ...]) -> tuple[int, ...]:
             f"a shape has 1 to 8 dimensions with extents of 1 or more, not {made}"
         )
     return made
+
+
+def close_lent(array: np.ndarray[Any, Any]) -> None:
+    """End the time of an array that was lent to a block to be written: it is read-only now.
+
+    Raises
+    ------
+    BusyError
+        Somebody has a view of it, or kept it beside the name in the block.
+    """
+    array.flags.writeable = False
+    # The caller's name, the name in the block, ours and the argument of getrefcount.
+    if sys.getrefcount(array) > 4:
+        raise BusyError("a view of the array is alive at the end of the block; delete it first")
 
 
 class Array(Handle):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast import _shm
 from holdfast.errors import InvalidArgumentError
 from holdfast.options import parse_size
+from holdfast.shm.array import close_lent
 from holdfast.shm.dtypes import dtype_of, format_of
 from holdfast.shm.errors import EmptyError
 from holdfast.shm.handle import Handle
@@ -148,20 +149,24 @@ class Ring(Handle):
         Yields
         ------
         ndarray, shape (n,)
-            n is `count`, or fewer at the end of the ring's memory.
+            n is `count`, or fewer at the end of the ring's memory. Read-only after the block.
+
+        Raises
+        ------
+        BusyError
+            A view of the array is alive when the block ends: nothing is written.
         """
         import numpy as np
 
         memory, got = self._core.reserve(count, timeout)
         array: np.ndarray[Any, Any] = np.ndarray((got,), self.dtype, memory)
-        del memory
-        done = 0
         try:
             yield array
-            done = got
-        finally:
-            del array
-            self._core.commit(done)
+            close_lent(array)
+        except BaseException:
+            self._core.commit(0)
+            raise
+        self._core.commit(got)
 
     def claim(self) -> None:
         """Become the writer, which the first push does by itself."""

@@ -227,7 +227,8 @@ class Segment:
     owner : int or 'any', optional
         User that an opened segment may belong to, besides root; this user if not given.
     participants, entries : int
-        Processes that can have it open at once (up to 1023); structures it can hold.
+        Processes that can have it open at once (up to 1023); structures it can hold (0: as its
+        size suggests).
     name_size, format_size : int
         Bytes for the name and the dtype of a structure.
     stale : {'recover', 'reset', 'refuse'}
@@ -270,7 +271,7 @@ class Segment:
         group: int | None = None,
         owner: int | Literal["any"] | None = None,
         participants: int = 64,
-        entries: int = 256,
+        entries: int = 0,
         name_size: int = 64,
         format_size: int = 192,
         stale: Literal["recover", "reset", "refuse"] = "recover",
@@ -785,7 +786,7 @@ _PLAIN: dict[str, int | str] = {
     "group": -1,
     "owner": -1,
     "participants": 64,
-    "entries": 256,
+    "entries": 0,
     "name_size": 64,
     "format_size": 192,
     "stale": 0,

@@ -12,8 +12,8 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from holdfast import _shm
-from holdfast.errors import BusyError, InvalidArgumentError, WaitTimeoutError
-from holdfast.shm.array import shape_of
+from holdfast.errors import InvalidArgumentError, WaitTimeoutError
+from holdfast.shm.array import close_lent, shape_of
 from holdfast.shm.dtypes import dtype_of, format_of
 from holdfast.shm.errors import StaleError
 from holdfast.shm.handle import Handle
@@ -112,29 +112,24 @@ class Versioned(Handle):
         Yields
         ------
         ndarray, shape ``self.shape``
-            For the time of the block, which ends with ``del`` of it; if the block raises, the
-            version does not come to be.
+            For the time of the block, after which it is read-only; if the block raises, the version
+            does not come to be.
 
         Raises
         ------
         BusyError
-            The array is still alive when the block ends: it would change what readers see.
+            A view of the array is alive when the block ends: it would change what readers see. The
+            version does not come to be.
         """
         import numpy as np
 
-        memory = self._core.begin(keep)
-        alive = self._core.borrows
-        array: np.ndarray[Any, Any] = np.ndarray(self.shape, self.dtype, memory)
-        del memory
+        array: np.ndarray[Any, Any] = np.ndarray(self.shape, self.dtype, self._core.begin(keep))
         try:
             yield array
+            close_lent(array)
         except BaseException:
             self._core.cancel()
             raise
-        del array
-        if self._core.borrows >= alive:
-            self._core.cancel()
-            raise BusyError("the array of the next version is alive at the end of the block")
         self._core.commit()
 
     def claim(self) -> None:
