@@ -62,6 +62,7 @@ struct Options {
         options.huge_pages = number<std::uint32_t>(given, "huge_pages");
         options.prefault = number<std::uint32_t>(given, "prefault");
         options.node = number<std::int32_t>(given, "node");
+        options.presence = number<std::uint32_t>(given, "presence");
         options.lock_wait_ns = number<std::uint64_t>(given, "lock_wait_ns");
         path = string(given, "path");
         role = string(given, "role");
@@ -279,6 +280,42 @@ nb::list names() {
     return rows;
 }
 
+nb::dict dump_row(const hf_shm_dump_info &info) {
+    nb::dict row;
+    row["name"] = text(info.name);
+    row["size"] = info.size;
+    row["size_max"] = info.size_max;
+    row["bytes_stored"] = info.bytes_stored;
+    row["created_ns"] = info.created_ns;
+    row["dumped_ns"] = info.dumped_ns;
+    row["entries"] = info.entries;
+    row["live"] = info.live;
+    return row;
+}
+
+nb::dict dump(const Segment &segment, int file, bool while_live) {
+    hf_shm_dump_info info{};
+    hf_shm *shm = segment.get();
+    hf_status status;
+    {
+        const nb::gil_scoped_release released;
+        status = hf_shm_dump(shm, file, while_live, &info);
+    }
+    check(status);
+    return dump_row(info);
+}
+
+nb::tuple segment_load(nb::handle name, int file, const nb::dict &given) {
+    const Options options(given);
+    const std::string text = name.is_none() ? std::string() : nb::cast<std::string>(name);
+    hf_shm_dump_info info{};
+    Segment *loaded = opened([&](hf_shm **out) {
+        return hf_shm_load(name.is_none() ? nullptr : text.c_str(), file, &options.options, &info,
+                           out);
+    });
+    return nb::make_tuple(nb::cast(loaded, nb::rv_policy::take_ownership), dump_row(info));
+}
+
 bool collect(const std::string &name) {
     int removed = 0;
     check(hf_shm_collect(plain(name), &removed));
@@ -305,11 +342,13 @@ void bind_segment(nb::module_ &module) {
                          const std::string &name) { check(hf_shm_erase(s.get(), plain(name))); })
         .def("grow",
              [](const Segment &s, std::uint64_t size) { check(hf_shm_grow(s.get(), size)); })
+        .def("dump", &dump)
         .def("persist", &persist)
         .def("persist_span", &persist_span);
     module.def("segment_open", &segment_open, nb::rv_policy::take_ownership);
     module.def("segment_anonymous", &segment_anonymous, nb::rv_policy::take_ownership);
     module.def("segment_from_file", &segment_from_file, nb::rv_policy::take_ownership);
+    module.def("segment_load", &segment_load, nb::arg().none(), nb::arg(), nb::arg());
     module.def("segment_remove",
                [](const std::string &name) { check(hf_shm_remove(plain(name))); });
     module.def("segment_leave_all", [] { hf_shm_leave_all(); });

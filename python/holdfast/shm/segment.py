@@ -48,6 +48,7 @@ __all__ = ["Entry", "Fault", "Figures", "Info", "Participant", "Segment"]
 
 _MODES = {"open": 0, "create": 1, "open_or_create": 2}
 _STALE = {"recover": 0, "reset": 1, "refuse": 2}
+_PRESENCE = {"member": 0, "guest": 1, "watcher": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +245,9 @@ class Segment:
         A file instead of shared memory; see `persist`.
     role : str
         Of this process, shown to others (23 bytes).
+    presence : {'member', 'guest', 'watcher'}
+        A guest leaves the segment there if nobody lived in it before. A watcher opens only, is no
+        participant and changes nothing: it sees `info`, `entries`, `figures`, `check`.
     timeout : float
         Longest wait for another process's change of the table [s].
 
@@ -281,6 +285,7 @@ class Segment:
         node: int | Literal["interleave"] | None = None,
         path: str | None = None,
         role: str = "",
+        presence: Literal["member", "guest", "watcher"] = "member",
         timeout: float = 10.0,
     ) -> Self:
         """Make or open it."""
@@ -303,6 +308,7 @@ class Segment:
             "node": -1 if node is None else -2 if node == "interleave" else node,
             "path": path or "",
             "role": role,
+            "presence": _choice("presence", presence, _PRESENCE),
             "lock_wait_ns": int(timeout * 1e9),
         }
         for key, value in options.items():
@@ -322,7 +328,8 @@ class Segment:
     def _wrap(cls, core: _shm.Segment, options: dict[str, int | str]) -> Self:
         """One object per process: a second participant of the same process leaves at once."""
         identity = core.info()["id"]
-        there = _open_segments.get(identity)
+        alone = options["presence"] != _PRESENCE["member"]
+        there = None if alone else _open_segments.get(identity)
         if isinstance(there, cls) and not there.closed:
             core.close()
             return there
@@ -330,7 +337,8 @@ class Segment:
         self._core = core
         self._options = options
         self._structures = weakref.WeakSet()
-        _open_segments[identity] = self
+        if not alone:
+            _open_segments[identity] = self
         _leave_with_multiprocessing()
         return self
 
@@ -709,6 +717,76 @@ class Segment:
         """Put right what can be; returns how many things were."""
         return self._core.repair(name)
 
+    # --- copies -------------------------------------------------------------------------------
+
+    def dump(self, file: int, *, while_live: bool = False) -> dict[str, Any]:
+        """Write all of it to an open file, for `load`.
+
+        Parameters
+        ----------
+        file : int
+            Descriptor, written from where it stands.
+        while_live : bool
+            Although others live in it: what they change meanwhile may be copied half.
+
+        Returns
+        -------
+        dict
+            What the dump says of itself: sizes [bytes], times [ns], how many others lived.
+
+        Raises
+        ------
+        BusyError
+            Others live in it.
+        """
+        return self._core.dump(file, while_live)
+
+    @classmethod
+    def load(
+        cls,
+        file: int,
+        name: str | None = None,
+        *,
+        path: str | None = None,
+        access: int = 0o600,
+        persist: bool = False,
+        presence: Literal["member", "guest"] = "member",
+    ) -> tuple[Self, dict[str, Any]]:
+        """Make a segment from what `dump` wrote.
+
+        Parameters
+        ----------
+        file : int
+            Descriptor, read from where it stands.
+        name, path : str, optional
+            Of the new segment; the dumped one's name if neither is given.
+        access : int
+            File mode of the new segment.
+        persist : bool
+            Stays when the last one leaves.
+        presence : {'member', 'guest'}
+            As what this process takes part.
+
+        Returns
+        -------
+        tuple of Segment and dict
+            And what the dump says of itself.
+
+        Raises
+        ------
+        LayoutError, CorruptionError, ExistsError
+        """
+        options: dict[str, int | str] = dict(
+            _PLAIN,
+            path=path or "",
+            access=access,
+            persist=int(persist),
+            presence=_choice("presence", presence, _PRESENCE),
+        )
+        with _opening:
+            core, about = _shm.segment_load(name, file, options)
+            return cls._wrap(core, options), about
+
     # --- size and end -------------------------------------------------------------------------
 
     def grow(self, size: int | str) -> None:
@@ -796,6 +874,7 @@ _PLAIN: dict[str, int | str] = {
     "node": -1,
     "path": "",
     "role": "",
+    "presence": 0,
     "lock_wait_ns": 10_000_000_000,
 }
 
