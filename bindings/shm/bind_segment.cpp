@@ -305,6 +305,12 @@ nb::dict dump(const Segment &segment, int file, bool while_live) {
     return dump_row(info);
 }
 
+nb::dict dump_look(int file) {
+    hf_shm_dump_info info{};
+    check(hf_shm_dump_look(file, &info));
+    return dump_row(info);
+}
+
 nb::tuple segment_load(nb::handle name, int file, const nb::dict &given) {
     const Options options(given);
     const std::string text = name.is_none() ? std::string() : nb::cast<std::string>(name);
@@ -348,6 +354,7 @@ void bind_segment(nb::module_ &module) {
     module.def("segment_open", &segment_open, nb::rv_policy::take_ownership);
     module.def("segment_anonymous", &segment_anonymous, nb::rv_policy::take_ownership);
     module.def("segment_from_file", &segment_from_file, nb::rv_policy::take_ownership);
+    module.def("segment_dump_look", &dump_look);
     module.def("segment_load", &segment_load, nb::arg().none(), nb::arg(), nb::arg());
     module.def("segment_remove",
                [](const std::string &name) { check(hf_shm_remove(plain(name))); });

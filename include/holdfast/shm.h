@@ -221,6 +221,8 @@ typedef struct hf_shm_dump_info {
  * it, unless `while_live`: then the table stands still, but what they change meanwhile may be copied
  * half old and half new. `info_out` may be NULL. */
 HF_API hf_status hf_shm_dump(hf_shm *shm, int file, int while_live, hf_shm_dump_info *info_out);
+/* Reads the head of a dump alone: bytes_stored is 0. HF_E_LAYOUT, HF_E_CORRUPT. */
+HF_API hf_status hf_shm_dump_look(int file, hf_shm_dump_info *info_out);
 /* A new segment of this name (or options->path) with what was dumped: sizes and counts come from the
  * dump, the rest from the options (NULL: standard). Nobody lives in it but the caller. Its structures
  * are what they were at rest; one that was copied `while_live` is recovered as if everybody had been

@@ -331,6 +331,16 @@ static void finish(hf_shm *shm, void *context) {
     hfi_shm_store64(&header->recoveries, head->recoveries);
 }
 
+hf_status hf_shm_dump_look(int file, hf_shm_dump_info *info_out) {
+    if (info_out == NULL) return hfi_shm_say(HF_E_INVALID, "hf_shm_dump_look: info_out is NULL");
+    struct passage *p = passage_make(file);
+    if (p == NULL) return no_memory();
+    hf_status status = get_head(p);
+    if (status == HF_OK) describe(p, info_out);
+    hfi_os_unmap(p, sizeof *p);
+    return status;
+}
+
 hf_status hf_shm_load(const char *name, int file, const hf_shm_options *options,
                       hf_shm_dump_info *info_out, hf_shm **shm_out) {
     if (options != NULL && options->struct_size != sizeof *options)

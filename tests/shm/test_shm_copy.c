@@ -216,6 +216,11 @@ static void test_loaded_segment_is_what_was_dumped(void) {
     memset(hf_shm_at(shm, span, 1000, 100000), 0x5a, 100000);
     hf_shm_dump_info said, loaded;
     int file = dump_of(shm, 0, &said);
+    hf_shm_dump_info seen;
+    OK(hf_shm_dump_look(file, &seen));
+    seen.bytes_stored = said.bytes_stored;
+    CHECK(memcmp(&said, &seen, sizeof said) == 0);
+    CHECK_EQ(lseek(file, 0, SEEK_SET), 0);
     CHECK_EQ(said.live, 0);
     CHECK_EQ(said.entries, 2);
     CHECK(said.bytes_stored < said.size);
