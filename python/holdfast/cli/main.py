@@ -19,10 +19,12 @@ usage: holdfast <command> [...]
   run [options] script.py | -m module | -- command    run a program on the heap
   report FILE      show again what `run --json FILE` wrote
   explain [KIND]   what a kind of corruption means, and what to do about it
+  shm <command>    shared memory: ls, inspect, check, repair, rm, gc, dump, load
   options          every option, its choices and its default
   --version        the version
 
-`holdfast run --help` says more about running programs.
+`holdfast run --help` says more about running programs, `holdfast shm --help`
+about shared memory.
 """
 
 
@@ -47,6 +49,10 @@ def _dispatch(words: list[str]) -> int:
         from holdfast.cli import run
 
         return run.main(words[1:])
+    if command == "shm":
+        from holdfast.cli import shm
+
+        return shm.main(words[1:])
     if command in ("report", "explain", "options"):
         from holdfast.cli import show
 

@@ -18,7 +18,7 @@ from rich.text import Text as Rich
 from holdfast.ui import units
 from holdfast.ui.model import Bars, Facts, Finding, Grid, Item, Section, Text
 
-__all__ = ["draw", "render"]
+__all__ = ["draw", "render", "renderable"]
 
 STYLES = {"normal": "", "good": "green", "warn": "yellow", "bad": "bold red", "quiet": "dim"}
 BAR_STYLES = {"normal": "cyan", "good": "green", "warn": "yellow", "bad": "red", "quiet": "blue"}
@@ -35,14 +35,18 @@ def render(sections: Sequence[Section], file: TextIO) -> None:
 
 def draw(sections: Sequence[Section], console: Console) -> None:
     """Draw the sections on a console of rich."""
-    console.print()
+    console.print(renderable(sections, console.width))
+
+
+def renderable(sections: Sequence[Section], width: int) -> RenderableType:
+    """Make the sections one thing that rich can draw, also again and again."""
+    parts: list[RenderableType] = [Rich("")]
     for number, section in enumerate(sections):
         if number:
-            console.print()
-        console.print(_heading(section, number == 0))
-        for item in section.items:
-            console.print(Padding(_item(item, console.width), (0, 1)))
-    console.print()
+            parts.append(Rich(""))
+        parts.append(_heading(section, number == 0))
+        parts += [Padding(_item(item, width), (0, 1)) for item in section.items]
+    return Group(*parts, Rich(""))
 
 
 def _heading(section: Section, first: bool) -> RenderableType:
