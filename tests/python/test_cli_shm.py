@@ -135,7 +135,7 @@ def test_ls_tells_who_lives_and_who_was_killed(shm_name: str, program: Program) 
         assert (row["participants_live"], row["participants_dead"]) == (1, 1)
     said = command("ls").stdout
     assert shm_name in said
-    assert "2 MiB" in said
+    assert "2.00 MiB" in said
     assert "holdfast shm gc" in said
     leave(first)
     assert shm_name not in {row["name"] for row in asked("ls")["segments"]}
@@ -294,7 +294,7 @@ def test_check_mentions_the_killed(shm_name: str, program: Program) -> None:
     program(shm_name)
     program(shm_name, DIE)
     assert asked("check", shm_name)["participants_dead"] == 1
-    assert "was killed" in command("check", shm_name).stdout
+    assert "1 participant killed" in command("check", shm_name).stdout
 
 
 def test_damage_is_found_repaired_and_gone(shm_name: str) -> None:
