@@ -133,6 +133,7 @@ nb::dict info(const Segment &segment) {
     row["access"] = f.access;
     row["on_file"] = f.on_file != 0;
     row["recoveries"] = f.recoveries;
+    row["power_cuts"] = f.power_cuts;
     return row;
 }
 

@@ -117,6 +117,7 @@ typedef struct hf_shm_info {
     uint32_t access;               /* file mode                                   */
     uint32_t on_file;              /* 1: on a file given by path                  */
     uint64_t recoveries;           /* participants that were killed and recovered */
+    uint64_t power_cuts;           /* on a file: times the machine went down while it was open */
 } hf_shm_info;
 HF_API hf_status hf_shm_info_of(hf_shm *shm, hf_shm_info *info_out);
 /* The account of owner.h for the mapping in this process. */

@@ -77,6 +77,9 @@ int hfi_os_shm_interleave(void *address, size_t size);
 /* On the medium when it returns: by msync, or line by line where the mapping is synchronous. */
 int hfi_os_shm_flush(void *address, size_t size);
 void hfi_os_shm_flush_lines(void *address, size_t size);
+/* Length, blocks and content of the file; the name of `path` in its folder. 0 or -1. */
+int hfi_os_shm_sync(int file);
+int hfi_os_shm_sync_name(const char *path);
 
 /* As hfi_os_futex_*, between processes. wait: 0 woken or changed, -1 timed out. wake: how many. */
 int hfi_os_shared_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns);
@@ -88,5 +91,7 @@ uint64_t hfi_os_process_started(void);
 /* Number of this process's pid namespace; 0 if /proc does not say. */
 uint64_t hfi_os_pid_namespace(void);
 uint32_t hfi_os_user(void);
+/* Another number each time the machine starts, never 0; drawn once per process if /proc does not say. */
+uint64_t hfi_os_boot(void);
 
 #endif

@@ -356,6 +356,22 @@ void hfi_os_shm_flush_lines(void *address, size_t size) {
 #endif
 }
 
+int hfi_os_shm_sync(int file) {
+    return fsync(file);
+}
+
+int hfi_os_shm_sync_name(const char *path) {
+    char folder[HFI_OS_PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t length = slash == NULL ? 0 : (size_t)(slash - path) + (slash == path);
+    memcpy(folder, path, length);
+    folder[length] = '\0';
+    int file = open(length == 0 ? "." : folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int result = file < 0 ? -1 : fsync(file);
+    hfi_os_shm_close(file);
+    return result;
+}
+
 /* --- waiting and identity --------------------------------------------------------------------- */
 
 int hfi_os_shared_wait(_Atomic uint32_t *word, uint32_t expected, uint64_t timeout_ns) {
@@ -408,6 +424,24 @@ uint64_t hfi_os_pid_namespace(void) {
     uint64_t number = stat("/proc/self/ns/pid", &status) == 0 ? status.st_ino : 0;
     errno = saved;
     return number;
+}
+
+uint64_t hfi_os_boot(void) {
+    static _Atomic uint64_t known;
+    uint64_t boot = atomic_load_explicit(&known, memory_order_relaxed); /* relaxed: a constant */
+    if (boot != 0) return boot;
+    char text[64] = "";
+    int saved = errno;
+    int file = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t length = file < 0 ? 0 : read(file, text, sizeof text);
+    if (file >= 0) close(file);
+    errno = saved;
+    if (length <= 0) hfi_os_random(&boot, sizeof boot);
+    for (ssize_t i = 0; i < length; i++)
+        boot = (boot ^ (uint8_t)text[i]) * UINT64_C(0x100000001b3) + UINT64_C(0xcbf29ce484222325);
+    boot |= 1;
+    uint64_t none = 0;
+    return atomic_compare_exchange_strong(&known, &none, boot) ? boot : none;
 }
 
 uint32_t hfi_os_user(void) {

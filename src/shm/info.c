@@ -26,6 +26,7 @@ hf_status hf_shm_info_of(hf_shm *shm, hf_shm_info *info_out) {
                         .self = hfi_shm_self(shm) - 1,
                         .persist = hfi_shm_load32(&header->persist) != 0,
                         .on_file = shm->on_file,
+                        .power_cuts = hfi_shm_load64(&header->power_cuts),
                         .recoveries = hfi_shm_load64(&header->recoveries)};
     struct hfi_shm_space space = hfi_shm_space(shm);
     info.bytes_used = space.used;

@@ -58,11 +58,13 @@ struct hfi_shm_header {
     } constants;
     _Alignas(HFI_SHM_LINE) _Atomic uint32_t state;
     _Atomic uint32_t persist;
-    _Atomic uint64_t size;                           /* grows                                  */
-    _Atomic uint64_t dirty_end;                      /* bytes behind it were never used: zero  */
-    _Atomic uint64_t recoveries;                     /* a figure                               */
-    _Atomic uint32_t entries_high;                   /* no row at or above it was ever used    */
-    _Atomic uint32_t alone_pid;                      /* of who last had all bytes, for sentences */
+    _Atomic uint64_t size;         /* grows                                  */
+    _Atomic uint64_t dirty_end;    /* bytes behind it were never used: zero  */
+    _Atomic uint64_t recoveries;   /* a figure                               */
+    _Atomic uint32_t entries_high; /* no row at or above it was ever used    */
+    _Atomic uint32_t alone_pid;    /* of who last had all bytes, for sentences */
+    _Atomic uint64_t boot;       /* on a file: of the machine that has it open; 0: closed cleanly */
+    _Atomic uint64_t power_cuts; /* a figure */
     _Alignas(HFI_SHM_LINE) struct hfi_shm_lock lock; /* of the table           */
 };
 

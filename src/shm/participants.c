@@ -169,6 +169,12 @@ static hf_status join_alone(hf_shm *shm, hf_shm_stale stale, bool fresh) {
         uint32_t state = hfi_shm_load32(&hfi_shm_place_of(shm, i)->state);
         dead += state != HFI_SHM_FREE && state != HFI_SHM_LEFT;
     }
+    bool cut = !fresh && hfi_shm_was_cut(shm);
+    if (cut && stale == HF_SHM_REFUSE)
+        return hfi_shm_say(HF_E_OWNER_DIED,
+                           "%.200s: the machine went down while it was open; open it with stale "
+                           "RECOVER, which repairs it",
+                           shm->path);
     if (dead > 0 && stale == HF_SHM_REFUSE)
         return hfi_shm_say(HF_E_OWNER_DIED,
                            "segment \"%s\": nobody lives in it and %u of its participants were "
@@ -184,13 +190,21 @@ static hf_status join_alone(hf_shm *shm, hf_shm_stale stale, bool fresh) {
     if (self > places) return HF_E_LIMIT;
     /* What was written behind it before a power cut is not known. */
     if (!fresh && shm->on_file) hfi_shm_store64(&header->dirty_end, shm->reserved);
+    hfi_shm_mark_open(shm);
     shm->alone = 1;
+    /* Pages are of different moments: any owner's number may stand anywhere. */
+    for (uint32_t i = 0; cut && i < places; i++) {
+        _Atomic uint32_t *state = &hfi_shm_place_of(shm, i)->state;
+        if (hfi_shm_load32(state) != HFI_SHM_JOINED) hfi_shm_store32(state, HFI_SHM_LEFT);
+    }
+    if (cut) hfi_shm_store32(&header->lock.word, 0);
     settle(shm, self - 1);
     for (uint32_t owner = 1; owner <= places; owner++) {
         uint32_t state = hfi_shm_load32(&hfi_shm_place_of(shm, owner - 1)->state);
         if (owner != self && state != HFI_SHM_FREE && !is_ending(shm, owner))
             hfi_shm_bury(shm, owner, state != HFI_SHM_LEFT);
     }
+    if (cut) (void)hf_shm_repair(shm, NULL, NULL);
     shm->alone = 0;
     shm->keeps = shm->presence == HF_SHM_GUEST;
     if (self > 1) hfi_os_shm_unlock(shm->file, byte_of(1), self - 1);
@@ -282,6 +296,7 @@ void hfi_shm_leave(hf_shm *shm) {
     hfi_os_shm_unlock(shm->file, byte_of(self), 1);
     hfi_shm_step();
     remove_if_alone(shm);
+    hfi_shm_mark_closed(shm);
 }
 
 void hfi_shm_at_exit(void *raw, void *context) {

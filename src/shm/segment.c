@@ -336,12 +336,17 @@ static hf_status create(const char *name, const char *path, const hf_shm_options
     if (filling != NULL) filling->finish(shm, filling->context);
     status = hfi_shm_join(shm, HF_SHM_RECOVER, true, 0);
     if (status != HF_OK) goto fail;
+    if (shm->on_file && (hf_shm_persist(shm) != HF_OK || hfi_os_shm_sync(shm->file) != 0)) {
+        status = say_errno("writing", path);
+        goto fail;
+    }
     hfi_shm_step();
     if (path != NULL && hfi_os_shm_publish(shm->file, path, draft) != 0) {
         draft[0] = '\0';
         status = errno == EEXIST ? (hf_status)HFI_SHM_AGAIN : say_errno("naming", path);
         goto fail;
     }
+    if (shm->on_file) (void)hfi_os_shm_sync_name(path);
     struct hfi_os_file file;
     if (hfi_os_shm_stat(shm->file, &file) == 0) {
         shm->device = file.device;

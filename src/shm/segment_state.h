@@ -118,6 +118,15 @@ void hfi_shm_identify(hf_shm *shm, uint32_t index);
 void hfi_shm_bury(hf_shm *shm, uint32_t owner, bool killed);
 size_t hfi_shm_sweep_all(hf_shm *shm);
 
+/* persist.c. harden: on the medium when it returns; nothing for a segment in memory. was_cut: the
+ * machine that had it open went down, and the file holds pages of different moments. mark_open: by
+ * one who is alone, before anything else is written; mark_closed: after leaving, by whoever is last. */
+void hfi_shm_harden(hf_shm *shm, uint64_t offset, uint64_t size);
+void hfi_shm_harden_table(hf_shm *shm);
+bool hfi_shm_was_cut(hf_shm *shm);
+void hfi_shm_mark_open(hf_shm *shm);
+void hfi_shm_mark_closed(hf_shm *shm);
+
 /* info.c: as an owner's `stats`. */
 hf_status hfi_shm_account(void *self, hf_stats *out);
 

@@ -88,6 +88,8 @@ class Info:
     on_file: bool
     recoveries: int
     """Participants that were killed and recovered."""
+    power_cuts: int
+    """On a file: times the machine went down while it was open, repaired each time."""
 
 
 @dataclass(frozen=True, slots=True)
