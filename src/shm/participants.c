@@ -169,7 +169,7 @@ static hf_status join_alone(hf_shm *shm, hf_shm_stale stale, bool fresh) {
         uint32_t state = hfi_shm_load32(&hfi_shm_place_of(shm, i)->state);
         dead += state != HFI_SHM_FREE && state != HFI_SHM_LEFT;
     }
-    bool cut = !fresh && hfi_shm_was_cut(shm);
+    bool cut = !fresh && hfi_shm_was_cut(shm) && !HFI_SHM_MUTANT(POWER_MUTANT_NO_RECOVERY);
     if (cut && stale == HF_SHM_REFUSE)
         return hfi_shm_say(HF_E_OWNER_DIED,
                            "%.200s: the machine went down while it was open; open it with stale "

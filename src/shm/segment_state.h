@@ -121,6 +121,7 @@ size_t hfi_shm_sweep_all(hf_shm *shm);
 /* persist.c. harden: on the medium when it returns; nothing for a segment in memory. was_cut: the
  * machine that had it open went down, and the file holds pages of different moments. mark_open: by
  * one who is alone, before anything else is written; mark_closed: after leaving, by whoever is last. */
+enum { POWER_MUTANT_NO_RECOVERY = 91, POWER_MUTANT_ROW_FIRST, POWER_MUTANT_REUSE, POWER_MUTANTS };
 void hfi_shm_harden(hf_shm *shm, uint64_t offset, uint64_t size);
 void hfi_shm_harden_table(hf_shm *shm);
 bool hfi_shm_was_cut(hf_shm *shm);

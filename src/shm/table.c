@@ -325,7 +325,8 @@ hf_status hfi_shm_reserve(hf_shm *shm, const char *name, uint64_t size, struct h
                            shm->name, shm->geometry.c.entries_max);
     out->facts.offset = offset;
     out->facts.size = size;
-    hfi_shm_harden_table(shm); /* no row of the medium speaks of these bytes any more */
+    if (!HFI_SHM_MUTANT(POWER_MUTANT_REUSE))
+        hfi_shm_harden_table(shm); /* no row of the medium speaks of these bytes any more */
     /* Never used bytes are zero; the others are made so. The mark goes up first. */
     uint64_t end = offset + hfi_shm_footprint(size), dirty = hfi_shm_load64(&header->dirty_end);
     if (dirty < end) hfi_shm_store64(&header->dirty_end, end);
@@ -347,8 +348,10 @@ void hfi_shm_publish(hf_shm *shm, struct hfi_shm_sight *sight, const char *name,
     hfi_shm_facts_write(row, &sight->facts);
     text_write(name_of(shm, row), name, shm->geometry.c.name_size);
     text_write(format_of(shm, row), format != NULL ? format : "", shm->geometry.c.format_size);
-    hfi_shm_harden(shm, sight->facts.offset, sight->facts.size);
-    hfi_shm_harden_table(shm);
+    if (!HFI_SHM_MUTANT(POWER_MUTANT_ROW_FIRST)) {
+        hfi_shm_harden(shm, sight->facts.offset, sight->facts.size);
+        hfi_shm_harden_table(shm);
+    }
     hfi_shm_enter(shm);
     /* Bits of those who looked at a former row and are about to take them back may still stand. */
     if (used) {
