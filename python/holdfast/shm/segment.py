@@ -801,7 +801,7 @@ class Segment:
         Parameters
         ----------
         structure : Structure, optional
-            Only the bytes of this one, and of the table.
+            Only the bytes of this one. (It is in the table on the medium since it was made.)
         """
         if structure is None:
             self._core.persist()
