@@ -29,23 +29,23 @@ _SIZES = (8, 64, 1024, 65536, 1048576)
 _OURS = (
     "Queue put/get",
     "Queue try_put/try_get",
-    "Queue single, try_",
+    "Queue single try_",
     "Queue put_block/get_block",
     "Queue reserve/peek",
-    "Queue reserve/peek, written",
+    "Queue reserve/peek written",
     "Queue of objects",
     "Ring push/pop",
 )
 _PEERS = (
     "multiprocessing.Queue",
-    "Pipe, objects",
-    "Pipe, bytes",
+    "Pipe objects",
+    "Pipe bytes",
     "pyzmq ipc",
     "faster-fifo",
-    "faster-fifo, many",
+    "faster-fifo many",
     "iceoryx2",
-    "iceoryx2, written",
-    "iceoryx2, blocking",
+    "iceoryx2 written",
+    "iceoryx2 blocking",
 )
 
 _WORKLOADS = (
@@ -161,9 +161,10 @@ def _messages(got: Collector) -> str:
         + tables.markdown(header, rates)
         + "\n\n"
         + tables.markdown(trips, times)
-        + "\n\nHoldfast's `put`, `get`, `reserve`, `peek` spin for 20 us and then sleep, `try_` and"
-        " iceoryx2 poll. `reserve/peek` and `iceoryx2` hand a slot over: nobody writes or reads its"
-        " bytes; `written`: the sender fills it, the receiver looks at the last byte."
+        + "\n\nHoldfast's `put`, `get`, `reserve`, `peek` spin for 20 us and then sleep, `try_`,"
+        " `written` and iceoryx2 poll. `reserve/peek` and `iceoryx2` hand a slot over: nobody"
+        " writes or reads its bytes; `written`: the sender fills it, the receiver looks at the"
+        " last byte."
         " `put_block`, `Ring` (streams) and `many` move up to 64 KiB, or 64 messages, by one call."
     )
 
@@ -215,7 +216,7 @@ def _goal(text: str, found: float, holds: bool, digits: int = 2, unit: str = "")
 
 def _goals(got: Collector) -> str:
     rows = []
-    polling = ("Queue try_put/try_get", "Queue single, try_", "Queue put/get")
+    polling = ("Queue try_put/try_get", "Queue single try_", "Queue put/get")
     for size in (8, 64):
         rate = max(got.of_link(way, size, "rate") for way in polling)
         rows.append(_goal(f"{size} B: 4 M messages/s", rate / 1e6, rate >= 4e6, 2, " M"))
@@ -223,13 +224,13 @@ def _goals(got: Collector) -> str:
         trip = min(got.of_link(way, size, "trip_us") for way in polling[:2])
         rows.append(_goal(f"{size} B: round trip of 1 us", trip, trip <= 1, 2, " us"))
     ours, theirs = "Queue reserve/peek", "iceoryx2"
-    for written in ("", ", written"):
+    for written in ("", " written"):
         name = "bytes written" if written else "handed over"
         ratio = got.of_link(ours + written, 65536, "rate") / got.of_link(
             theirs + written, 65536, "rate"
         )
         rows.append(_goal(f"64 KiB in place, {name}, over iceoryx2: 1", ratio, ratio >= 1))
-    speed = got.of_link("Queue reserve/peek, written", 1 << 20, "rate") * (1 << 20) / 1e9
+    speed = got.of_link("Queue reserve/peek written", 1 << 20, "rate") * (1 << 20) / 1e9
     ratio = speed / got.of_limit("copy_1m_gbs")
     rows.append(_goal("1 MiB written in place over memcpy: 0.8", ratio, ratio >= 0.8))
     ratio = got.limit_ratio("wake_queue_us", "wake_futex_us")
