@@ -73,8 +73,8 @@ typedef enum hf_fiber_state {
  * bytes) is for reports. HF_E_INVALID, HF_E_NO_MEMORY, HF_E_LIMIT. */
 HF_API hf_status hf_fiber_create(hf_stack_pool *pool, hf_fiber_function function, void *argument,
                                  const char *name, unsigned flags, hf_fiber **fiber_out);
-/* Gives the stack back. A suspended fiber is cancelled first. HF_E_BUSY if it is running, waiting, or
- * yields instead of ending; then it is still there. NULL does nothing. */
+/* Gives the stack back. A suspended fiber is cancelled first. HF_E_BUSY if it is running or waiting;
+ * then it is still there. NULL does nothing. */
 HF_API hf_status hf_fiber_destroy(hf_fiber *fiber);
 /* Gives the stack of a new, suspended or finished fiber back without running any more of it: nothing
  * is unwound. HF_E_BUSY if it is running or waiting. */
