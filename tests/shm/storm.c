@@ -5,6 +5,7 @@
 #include "harness.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -21,6 +22,7 @@ static pid_t worker_start(const struct harness_storm *storm, void *world, unsign
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves no load behind */
         CHECK_WATCHDOG(300);
         _exit(storm->work(world, worker, incarnation, stop));
     }
