@@ -329,7 +329,7 @@ class Segment:
     @classmethod
     def _wrap(cls, core: _shm.Segment, options: dict[str, int | str]) -> Self:
         """One object per process: a second participant of the same process leaves at once."""
-        identity = core.info()["id"]
+        identity = _identity(core)
         alone = options["presence"] != _PRESENCE["member"]
         there = None if alone else _open_segments.get(identity)
         if isinstance(there, cls) and not there.closed:
@@ -844,10 +844,15 @@ class Segment:
         """Pickle as a handle: the receiver opens the same segment, or gets the one it has."""
         info = self.info()
         if info.name or self._options["path"]:
-            return _reopen, (info.name, self._options["path"], info.id, self._options["owner"])
+            return _reopen, (
+                info.name,
+                self._options["path"],
+                _identity(self._core),
+                self._options["owner"],
+            )
         from multiprocessing import reduction
 
-        return _reopen_file, (reduction.DupFd(self.file), info.id)
+        return _reopen_file, (reduction.DupFd(self.file), _identity(self._core))
 
     def __repr__(self) -> str:
         if self.closed:
@@ -881,6 +886,12 @@ _PLAIN: dict[str, int | str] = {
 }
 
 
+def _identity(core: _shm.Segment) -> str:
+    """Tell segments apart, also a file from its copy."""
+    file = os.fstat(core.file)
+    return f"{core.info()['id']}-{file.st_dev}-{file.st_ino}"
+
+
 def _reopen(name: str, path: str, identity: str, owner: int) -> Segment:
     with _opening:
         there = _open_segments.get(identity)
@@ -891,8 +902,6 @@ def _reopen(name: str, path: str, identity: str, owner: int) -> Segment:
 
 
 def _reopen_file(duplicate: Any, identity: str) -> Segment:
-    import os
-
     file = duplicate.detach()
     try:
         with _opening:
