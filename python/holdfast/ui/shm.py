@@ -254,7 +254,7 @@ def _check(found: Found) -> list[Section]:
     dead = found["participants_dead"]
     if dead:
         items.append(
-            Text(f"{_many(dead, 'participant')} killed; what is held by it comes back when "
+            Text(f"{_many(dead, 'participant')} killed; what it held comes back when "
                  "somebody waits for it, or by holdfast shm gc", "warn")
         )  # fmt: skip
     return [Section("Check", items, found["name"])]
