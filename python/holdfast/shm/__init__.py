@@ -23,21 +23,13 @@ from holdfast.shm.errors import (
     ShmError,
     StaleError,
 )
+from holdfast.shm.machine import collect, names, remove
 from holdfast.shm.map import Map
 from holdfast.shm.pool import Pool, PoolObject
 from holdfast.shm.queue import BytesQueue, ObjectQueue, Queue, RecordQueue
+from holdfast.shm.records import Entry, Fault, Figures, Info, Participant
 from holdfast.shm.ring import ReaderInfo, Ring, RingReader
-from holdfast.shm.segment import (
-    Entry,
-    Fault,
-    Figures,
-    Info,
-    Participant,
-    Segment,
-    collect,
-    names,
-    remove,
-)
+from holdfast.shm.segment import Segment
 from holdfast.shm.structure import Structure
 from holdfast.shm.sync import Barrier, Event, Mutex, Semaphore
 from holdfast.shm.versioned import Versioned

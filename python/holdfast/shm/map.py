@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from holdfast.shm.segment import Entry, Segment
+    from holdfast.shm.records import Entry
+    from holdfast.shm.segment import Segment
 
 __all__ = ["Map"]
 

@@ -7,7 +7,7 @@
 
 Invariants  one Segment per process and segment: opening it again, also by unpickling, gives the
             one that is open. A structure holds its segment, an array its structure.
-Talks to    holdfast._shm, structures.py.   Called by users.
+Talks to    holdfast._shm, makers.py, records.py, structures.py.   Called by users.
 Threads     every method may be called from any thread.
 """
 
@@ -18,146 +18,30 @@ import os
 import sys
 import threading
 import weakref
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from holdfast import _shm
 from holdfast.errors import InvalidArgumentError
 from holdfast.options import parse_size
 from holdfast.shm import structures
+from holdfast.shm.makers import Makers
+from holdfast.shm.records import Entry, Fault, Figures, Info, Participant
 from holdfast.shm.structure import Structure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
 
-    import numpy.typing as npt
-
-    from holdfast.shm.array import Array
-    from holdfast.shm.cells import Cells
-    from holdfast.shm.map import Map
-    from holdfast.shm.pool import Pool
-    from holdfast.shm.ring import Ring, RingReader
-    from holdfast.shm.sync import Barrier, Event, Mutex, Semaphore
-    from holdfast.shm.versioned import Versioned
+    from holdfast.shm.ring import RingReader
 
     Mode = Literal["open", "create", "open_or_create"]
 
-__all__ = ["Entry", "Fault", "Figures", "Info", "Participant", "Segment"]
+__all__ = ["Segment"]
 
 _MODES = {"open": 0, "create": 1, "open_or_create": 2}
 _STALE = {"recover": 0, "reset": 1, "refuse": 2}
 _PRESENCE = {"member": 0, "guest": 1, "watcher": 2}
-
-
-@dataclass(frozen=True, slots=True)
-class Info:
-    """A segment at one moment; sizes in bytes."""
-
-    name: str
-    """Empty without one."""
-    id: str
-    """Drawn when it was made; never the same again."""
-    size: int
-    size_max: int
-    """Up to which it may grow."""
-    bytes_used: int
-    """By structures."""
-    bytes_free: int
-    largest_free: int
-    """Longest run of free bytes."""
-    bytes_meta: int
-    """Header, participants and table."""
-    created_ns: int
-    """Since 1970 [ns]."""
-    layout: int
-    """Version of the layout."""
-    participants_max: int
-    participants_live: int
-    participants_dead: int
-    """Killed and not recovered yet."""
-    entries_max: int
-    entries: int
-    self: int
-    """Index of this participant."""
-    persist: bool
-    """Outlives its participants."""
-    access: int
-    """File mode."""
-    on_file: bool
-    recoveries: int
-    """Participants that were killed and recovered."""
-    power_cuts: int
-    """On a file: times the machine went down while it was open, repaired each time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Participant:
-    """One process that has the segment open, or had it when it was killed."""
-
-    index: int
-    generation: int
-    pid: int
-    life: str
-    """``self``, ``live`` or ``dead`` (killed, not recovered yet), as the kernel says."""
-    started: int
-    """Of the process, clock ticks since boot."""
-    joined_ns: int
-    """Since 1970 [ns]."""
-    role: str
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One structure of the table."""
-
-    name: str
-    kind: str
-    """``array``, ``queue`` and so on."""
-    format: str
-    """Of one element; see `holdfast.shm.dtypes`."""
-    layout: int
-    """Version of the structure's layout."""
-    offset: int
-    """From the start of the segment [bytes]."""
-    size: int
-    """[bytes]."""
-    element_size: int
-    """[bytes]."""
-    element_count: int
-    """Or its capacity."""
-    shape: tuple[int, ...]
-    users: int
-    """Participants that have it open."""
-    created_ns: int
-    """Since 1970 [ns]."""
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """How full a structure is and what went through it; 0 where it has no meaning."""
-
-    capacity: int
-    count: int
-    written: int
-    read: int
-    lost: int
-    """Overwritten, or given up with a killed process."""
-    waits: int
-    recovered: int
-    """Repairs after a death."""
-    readers: int
-    writers: int
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Something that is wrong."""
-
-    structure: str
-    """Name, or empty for header and table."""
-    sentence: str
 
 
 _open_segments: weakref.WeakValueDictionary[str, Segment] = weakref.WeakValueDictionary()
@@ -206,7 +90,7 @@ def _choice(what: str, value: str, choices: dict[str, int]) -> int:
     return choices[value]
 
 
-class Segment:
+class Segment(Makers):
     """Shared memory with a table of the structures in it.
 
     The last process that leaves removes it (unless `persist`); one that is killed leaves at once,
@@ -356,284 +240,6 @@ class Segment:
         self._structures.add(structure)
 
     # --- structures ---------------------------------------------------------------------------
-
-    def queue(
-        self,
-        name: str,
-        capacity: int = 1024,
-        *,
-        size: int | str | None = None,
-        dtype: npt.DTypeLike | None = None,
-        objects: bool = False,
-        single: bool = False,
-        redeliver: bool = False,
-        mode: Mode = "open_or_create",
-    ) -> Any:
-        """Make or open a queue: first in, first out, any number of producers and consumers.
-
-        Parameters
-        ----------
-        name : str
-            In this segment.
-        capacity : int
-            Items; rounded up to a power of two.
-        size : int or str, optional
-            The most bytes of an item: a queue of bytes, or with `objects` of pickled objects.
-        dtype : DTypeLike, optional
-            A queue of elements of this type.
-        objects : bool
-            Items are Python objects. Only between processes that trust each other.
-        single : bool
-            One producer and one consumer, faster; a second is refused.
-        redeliver : bool
-            What a killed consumer had in hand is delivered again, instead of lost.
-        mode : {'open_or_create', 'open', 'create'}
-            What to do if it is there, or is not.
-
-        Returns
-        -------
-        BytesQueue, RecordQueue or ObjectQueue
-        """
-        from holdfast.shm import queue
-
-        return queue.make(self, name, capacity, size, dtype, objects, single, redeliver, mode)
-
-    def array(
-        self,
-        name: str,
-        shape: int | tuple[int, ...],
-        dtype: npt.DTypeLike = "f8",
-        *,
-        mode: Mode = "open_or_create",
-    ) -> Array:
-        """Make or open an array in place; a new one is zero.
-
-        Parameters
-        ----------
-        name : str
-            In this segment.
-        shape : int or tuple of int
-            C order, up to 8 dimensions.
-        dtype : DTypeLike
-            Of an element.
-        mode : {'open_or_create', 'open', 'create'}
-            What to do if it is there, or is not.
-        """
-        from holdfast.shm.array import Array
-
-        return Array._make(self, name, shape, dtype, mode)
-
-    def versioned(
-        self,
-        name: str,
-        shape: int | tuple[int, ...],
-        dtype: npt.DTypeLike = "f8",
-        *,
-        buffers: int = 2,
-        mode: Mode = "open_or_create",
-    ) -> Versioned:
-        """Make or open an array that is replaced as a whole: one writes, many read.
-
-        Parameters
-        ----------
-        name : str
-            In this segment.
-        shape : int or tuple of int
-            C order, up to 8 dimensions.
-        dtype : DTypeLike
-            Of an element.
-        buffers : int
-            Copies that are kept, 2 to 64; with more, slow readers are disturbed less often.
-        mode : {'open_or_create', 'open', 'create'}
-            What to do if it is there, or is not.
-        """
-        from holdfast.shm.versioned import Versioned
-
-        return Versioned._make(self, name, shape, dtype, buffers, mode)
-
-    def ring(
-        self,
-        name: str,
-        capacity: int = 1024,
-        *,
-        dtype: npt.DTypeLike | None = None,
-        size: int | str | None = None,
-        reliable: bool = False,
-        readers: int = 16,
-        mode: Mode = "open_or_create",
-    ) -> Ring:
-        """Make or open a stream: one writes, many read, each at its own pace.
-
-        Parameters
-        ----------
-        name : str
-            In this segment.
-        capacity : int
-            Elements that are kept.
-        dtype : DTypeLike, optional
-            Of an element, f8 if not given, or
-        size : int or str, optional
-            its bytes.
-        reliable : bool
-            The writer waits for the slowest living reader, instead of overwriting.
-        readers : int
-            That can be open at once.
-        mode : {'open_or_create', 'open', 'create'}
-            What to do if it is there, or is not.
-        """
-        from holdfast.shm.ring import Ring
-
-        return Ring._make(self, name, capacity, dtype, size, reliable, readers, mode)
-
-    def cells(
-        self,
-        name: str,
-        count: int = 1,
-        dtype: npt.DTypeLike = "i8",
-        *,
-        packed: bool = False,
-        mode: Mode = "open_or_create",
-    ) -> Cells:
-        """Make or open numbers that any process changes in one step; new ones are 0.
-
-        Parameters
-        ----------
-        name : str
-            In this segment.
-        count : int
-            How many.
-        dtype : {'i8', 'u8', 'i4', 'u4', 'f8'}
-            Of each.
-        packed : bool
-            Side by side, instead of one per cache line.
-        mode : {'open_or_create', 'open', 'create'}
-            What to do if it is there, or is not.
-        """
-        from holdfast.shm.cells import Cells
-
-        return Cells._make(self, name, count, dtype, packed, mode)
-
-    def map(
-        self,
-        name: str,
-        capacity: int = 1024,
-        *,
-        key: npt.DTypeLike | int = 64,
-        value: npt.DTypeLike | int | str = 256,
-        mode: Mode = "open_or_create",
-    ) -> Map:
-        """Make or open a map.
-
-        Parameters
-        ----------
-        name : str
-            In this segment.
-        capacity : int
-            Keys it has room for.
-        key : int or DTypeLike
-            The most bytes of a key, or the dtype of keys.
-        value : int, str or DTypeLike
-            The most bytes of a value (``"64 KiB"``), or the dtype of values.
-        mode : {'open_or_create', 'open', 'create'}
-            What to do if it is there, or is not.
-        """
-        from holdfast.shm.map import Map
-
-        return Map._make(self, name, capacity, key, value, mode)
-
-    def pool(
-        self,
-        name: str,
-        capacity: int = 64,
-        *,
-        size: int | str | None = None,
-        dtype: npt.DTypeLike | None = None,
-        align: int = 0,
-        sanitize: bool = False,
-        mode: Mode = "open_or_create",
-    ) -> Pool:
-        """Make or open a pool of objects of one size, each of which has at most one owner.
-
-        Parameters
-        ----------
-        name : str
-            In this segment.
-        capacity : int
-            Objects.
-        size : int or str, optional
-            Of an object [bytes], or
-        dtype : DTypeLike, optional
-            what it is.
-        align : int
-            Power of two, 8 to 4096 [bytes]; 0: 64.
-        sanitize : bool
-            Zero what is given back.
-        mode : {'open_or_create', 'open', 'create'}
-            What to do if it is there, or is not.
-        """
-        from holdfast.shm.pool import Pool
-
-        return Pool._make(self, name, capacity, size, dtype, align, sanitize, mode)
-
-    def event(
-        self,
-        name: str,
-        *,
-        automatic: bool = False,
-        is_set: bool = False,
-        mode: Mode = "open_or_create",
-    ) -> Event:
-        """Make or open an event; `automatic`: one wait takes it; `is_set`: a new one is set."""
-        from holdfast.shm.sync import Event
-
-        return Event._make(self, name, automatic, is_set, mode)
-
-    def semaphore(
-        self,
-        name: str,
-        permits: int = 1,
-        *,
-        counted: bool = False,
-        most: int = 0,
-        mode: Mode = "open_or_create",
-    ) -> Semaphore:
-        """Make or open a semaphore.
-
-        Parameters
-        ----------
-        name : str
-            In this segment.
-        permits : int
-            All there are; `counted`: the first value.
-        counted : bool
-            A bare number: who releases need not have acquired, nothing comes back by itself.
-        most : int
-            Counted: beyond it `release` raises FullError; 0: no bound.
-        mode : {'open_or_create', 'open', 'create'}
-            What to do if it is there, or is not.
-        """
-        from holdfast.shm.sync import Semaphore
-
-        return Semaphore._make(self, name, permits, counted, most, mode)
-
-    def mutex(self, name: str, *, mode: Mode = "open_or_create") -> Mutex:
-        """Make or open a mutex, which tells if its owner was killed."""
-        from holdfast.shm.sync import Mutex
-
-        return Mutex._make(self, name, mode)
-
-    def barrier(
-        self,
-        name: str,
-        parties: int,
-        *,
-        on_death: Literal["break", "go_on"] = "break",
-        mode: Mode = "open_or_create",
-    ) -> Barrier:
-        """Make or open a barrier for `parties`; a death breaks the round, or is not waited for."""
-        from holdfast.shm.sync import Barrier
-
-        return Barrier._make(self, name, parties, on_death, mode)
 
     def __getitem__(self, name: str) -> Structure:
         """Open the structure of this name, whatever kind it is.
@@ -911,37 +517,3 @@ def _reopen_file(duplicate: Any, identity: str) -> Segment:
             return Segment.from_file(file)
     finally:
         os.close(file)
-
-
-def names() -> list[tuple[str, int]]:
-    """See the segments of this machine: names and sizes [bytes], whoever made them."""
-    return [(name, size) for name, size in _shm.segment_names()]
-
-
-def remove(name: str) -> None:
-    """Take a segment's name away; processes that have it open go on."""
-    _shm.segment_remove(name)
-
-
-def collect(names_: Sequence[str] | None = None) -> list[str]:
-    """Remove segments in which nobody lives and that do not persist.
-
-    Parameters
-    ----------
-    names_ : sequence of str, optional
-        All of this machine that this user may open, if not given.
-
-    Returns
-    -------
-    list of str
-        Those that were removed.
-    """
-    removed = []
-    for name in names_ if names_ is not None else [name for name, _ in names()]:
-        try:
-            if _shm.segment_collect(name):
-                removed.append(name)
-        except OSError:
-            if names_ is not None:
-                raise
-    return removed

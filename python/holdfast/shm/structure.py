@@ -13,7 +13,8 @@ from holdfast.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from typing import Self
 
-    from holdfast.shm.segment import Fault, Figures, Segment
+    from holdfast.shm.records import Fault, Figures
+    from holdfast.shm.segment import Segment
 
     Mode = Literal["open", "create", "open_or_create"]
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from holdfast.shm.errors import MismatchError, NotFoundError
 
 if TYPE_CHECKING:
-    from holdfast.shm.segment import Entry, Segment
+    from holdfast.shm.records import Entry
+    from holdfast.shm.segment import Segment
     from holdfast.shm.structure import Structure
 
 __all__ = ["open_any"]

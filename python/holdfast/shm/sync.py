@@ -19,7 +19,8 @@ from holdfast.shm.structure import mode_number
 if TYPE_CHECKING:
     from typing import Self
 
-    from holdfast.shm.segment import Entry, Segment
+    from holdfast.shm.records import Entry
+    from holdfast.shm.segment import Segment
 
 __all__ = ["Barrier", "Event", "Mutex", "Semaphore"]
 
