@@ -52,7 +52,7 @@ def test_type_checkers_see_the_same_names() -> None:
         for alias in node.names
     }
     at_home = {(f"holdfast.{home}", name) for name, home in holdfast._HOME_OF.items()}
-    assert seen == at_home | {("holdfast", "mr"), ("holdfast", "numpy")}
+    assert seen == at_home | {("holdfast", "mr"), ("holdfast", "numpy"), ("holdfast", "shm")}
 
 
 def test_module_is_found_without_importing_it() -> None:
