@@ -1,5 +1,5 @@
 /* layout.c - where things lie in a segment, from four numbers.
- * Talks to    rng (mixing).   Called by segment.c, check.c.
+ * Talks to    rng (mixing).   Called by create.c, segment.c, check.c.
  * Fails with  false for numbers out of range: nothing is computed from them. */
 #include "layout.h"
 

@@ -10,7 +10,8 @@
  *             No other lock is needed, and leaving never waits.
  * Threads     pins: one thread at a time per owner; it may nest.
  * Fails with  HF_E_LIMIT, HF_E_TIMEOUT, HF_E_OWNER_DIED; HFI_SHM_AGAIN when the segment was removed.
- * Talks to    os (locks), table (what the dead held).   Called by segment.c, lock.c, structures.
+ * Talks to    os (locks), table (what the dead held).
+ *             Called by create.c, segment.c, lock.c, structures.
  * Source      LMDB's reader table, with locks of file descriptions instead of processes. */
 #include <string.h>
 

@@ -1,13 +1,12 @@
-/* segment.c - segments are made, opened and closed.
+/* segment.c - segments are opened and closed.
  *
- *   make:  file without a name -> memory -> header -> own byte -> name      nobody sees it half made
  *   open:  file -> whose is it? -> header, taken once and checked -> map -> join
- * Invariants  the name appears when everything else is there; who loses the race for it opens the
- *             winner's. Nothing is mapped before every number of the header was checked.
+ *          no file, and one may be made -> create.c
+ * Invariants  who loses the race for a name opens the winner's. Nothing is mapped before
+ *             every number of the header was checked.
  * Threads     opening and closing share nothing with other segments but the list of owners.
  * Fails with  the statuses of shm.h, each with a sentence; undone in reverse order.
- * Talks to    os, layout, participants, table.
- * Source      O_TMPFILE and linkat: open(2). */
+ * Talks to    os, create, layout, participants, table. */
 #include "segment_state.h"
 
 #include <errno.h>
@@ -19,10 +18,6 @@
 #include "os/os.h"
 
 #define ROUNDS_MAX 1000 /* of an opener that meets one removed segment after the other */
-
-static uint64_t page_up(uint64_t size) {
-    return (size + HFI_PAGE - 1) & ~(uint64_t)(HFI_PAGE - 1);
-}
 
 void hf_shm_options_init(hf_shm_options *options, uint64_t size) {
     HF_EXPECT(options != NULL);
@@ -113,7 +108,7 @@ static hf_status options_check(const hf_shm_options *o) {
     return HF_OK;
 }
 
-static hf_status say_errno(const char *what, const char *path) {
+hf_status hfi_shm_say_errno(const char *what, const char *path) {
     int error = errno;
     hf_status status = error == ENOENT                                        ? HF_E_NOT_FOUND
                        : error == EACCES || error == EPERM || error == EROFS  ? HF_E_PERMISSION
@@ -132,7 +127,7 @@ static hf_status say_errno(const char *what, const char *path) {
 
 /* --- the mapping ------------------------------------------------------------------------------ */
 
-static void discard(hf_shm *shm) {
+void hfi_shm_discard(hf_shm *shm) {
     if (shm->base != NULL) hfi_os_unmap(shm->base, shm->reserved);
     hfi_os_shm_close(shm->view);
     hfi_os_shm_close(shm->file);
@@ -146,8 +141,7 @@ static int map_part(hf_shm *shm, uint64_t from, uint64_t to, bool *sync_out) {
                           shm->on_file ? sync_out : NULL);
 }
 
-/* Address space for all it may grow to, the file's first `size` bytes mapped into it. */
-static hf_status map_segment(hf_shm *shm, uint64_t size) {
+hf_status hfi_shm_map_file(hf_shm *shm, uint64_t size) {
     const struct hfi_shm_constants *c = &shm->geometry.c;
     shm->reserved = c->size_max;
     bool huge = c->huge_pages != 0 || shm->huge_pages != 0;
@@ -156,7 +150,7 @@ static hf_status map_segment(hf_shm *shm, uint64_t size) {
         return hfi_shm_say(HF_E_NO_MEMORY, "segment \"%s\": no address space for %llu bytes",
                            shm->name, (unsigned long long)shm->reserved);
     bool sync = false;
-    if (map_part(shm, 0, size, &sync) != 0) return say_errno("mapping", shm->path);
+    if (map_part(shm, 0, size, &sync) != 0) return hfi_shm_say_errno("mapping", shm->path);
     shm->sync = sync;
     if (huge) hfi_os_huge(shm->base, size, true);
     atomic_store_explicit(&shm->mapped, size, memory_order_release);
@@ -191,13 +185,12 @@ bool hfi_shm_cover(hf_shm *shm, uint64_t end) {
     return done;
 }
 
-/* Private state for a segment of this geometry. */
-static hf_status shm_make(const struct hfi_shm_geometry *geometry, const char *name,
-                          const char *path, const hf_shm_options *o, hf_shm **shm_out) {
+hf_status hfi_shm_make(const struct hfi_shm_geometry *geometry, const char *name, const char *path,
+                       const hf_shm_options *o, hf_shm **shm_out) {
     size_t entries = geometry->c.entries_max;
     size_t opens_at = (sizeof(hf_shm) + 15) & ~(size_t)15;
     size_t extents_at = (opens_at + entries * sizeof(uint32_t) + 15) & ~(size_t)15;
-    size_t size = page_up(extents_at + entries * sizeof(struct hfi_shm_extent));
+    size_t size = hfi_shm_page_up(extents_at + entries * sizeof(struct hfi_shm_extent));
     hf_shm *shm = hfi_os_map(size);
     if (shm == NULL) return hfi_shm_say(HF_E_NO_MEMORY, "no memory to open a segment");
     shm->geometry = *geometry;
@@ -232,132 +225,6 @@ static void enlist(hf_shm *shm) {
     hfi_owners_add(&shm->entry);
     static _Atomic uint32_t exit_is_watched;
     if (atomic_exchange(&exit_is_watched, 1) == 0) (void)atexit(hf_shm_leave_all);
-}
-
-/* --- making ----------------------------------------------------------------------------------- */
-
-static hf_status geometry_for(const hf_shm_options *o, const char *what, bool unnamed,
-                              struct hfi_shm_geometry *out) {
-    *out = (struct hfi_shm_geometry){.c = {.size_created = page_up(o->size),
-                                           .size_max = page_up(o->size_max),
-                                           .created_ns = hfi_os_realtime_ns(),
-                                           .participants_max = o->participants_max,
-                                           .entries_max = o->entries_max,
-                                           .name_size = o->name_size,
-                                           .format_size = o->format_size,
-                                           .huge_pages = o->huge_pages != 0,
-                                           .unnamed = unnamed}};
-    if (!hfi_shm_geometry_make(out))
-        return hfi_shm_say(
-            HF_E_INVALID,
-            "segment \"%s\": participants_max %u (1 to %d), entries_max %u (1 to %u), "
-            "name_size %u (2 to %u) or format_size %u (1 to %u) is out of range",
-            what, o->participants_max, HF_SHM_PARTICIPANTS_MAX, o->entries_max, HFI_SHM_ENTRIES_MAX,
-            o->name_size, HFI_SHM_NAME_SIZE, o->format_size, HFI_SHM_FORMAT_SIZE);
-    struct hfi_shm_constants *c = &out->c;
-    if (c->size_max < c->size_created) c->size_max = c->size_created;
-    if (c->size_created <= c->data_at)
-        return hfi_shm_say(
-            HF_E_INVALID,
-            "segment \"%s\": size %llu leaves nothing: header, %u participants and %u "
-            "entries take %llu bytes; ask for more, or for fewer of them",
-            what, (unsigned long long)o->size, c->participants_max, c->entries_max,
-            (unsigned long long)c->data_at);
-    hfi_os_random(c->id, sizeof c->id);
-    if (!unnamed && o->path == NULL) (void)snprintf(c->name, sizeof c->name, "%s", what);
-    return HF_OK;
-}
-
-static void header_write(hf_shm *shm, bool persist) {
-    struct hfi_shm_header *header = hfi_shm_header_of(shm);
-    header->magic = HFI_SHM_MAGIC;
-    header->layout = HFI_SHM_LAYOUT;
-    header->machine = hfi_shm_machine();
-    header->constants = shm->geometry.c;
-    header->checksum = hfi_shm_checksum(&header->constants);
-    hfi_shm_store32(&header->persist, persist);
-    hfi_shm_store64(&header->size, shm->geometry.c.size_created);
-    hfi_shm_store64(&header->dirty_end, shm->geometry.c.data_at);
-    hfi_shm_store32(&header->state, HFI_SHM_READY);
-}
-
-/* Memory behind the whole file, on the nodes that were asked for. */
-static hf_status back_with_memory(hf_shm *shm, const hf_shm_options *o) {
-    uint64_t size = shm->geometry.c.size_created;
-    if (hfi_os_shm_set_size(shm->file, size) != 0) return say_errno("sizing", shm->path);
-    hf_status status = map_segment(shm, size);
-    if (status != HF_OK) return status;
-    if (o->node >= 0) (void)hfi_os_node_bind(shm->base, size, (unsigned)o->node);
-    if (o->node == -2) (void)hfi_os_shm_interleave(shm->base, size);
-    if (hfi_os_shm_extend(shm->file, 0, size) == 0) return HF_OK;
-    status = say_errno("allocating", shm->path);
-    if (status == HF_E_NO_SPACE)
-        hfi_shm_say(
-            status,
-            "segment \"%s\": there are no %llu bytes left (%s is full, or a limit is reached); "
-            "remove segments, or make it larger",
-            shm->name, (unsigned long long)size,
-            shm->on_file        ? "the file system"
-            : shm->path[0] == 0 ? "memory"
-                                : "/dev/shm");
-    return status;
-}
-
-/* HFI_SHM_AGAIN: somebody else has the name. */
-static hf_status create(const char *name, const char *path, const hf_shm_options *o,
-                        const struct hfi_shm_filling *filling, hf_shm **shm_out) {
-    struct hfi_shm_geometry geometry;
-    hf_shm *shm = NULL;
-    char draft[HFI_OS_PATH_MAX] = "";
-    const char *what = name != NULL ? name : path != NULL ? path : "";
-    hf_status status = geometry_for(o, what, path == NULL, &geometry);
-    if (status == HF_OK) status = shm_make(&geometry, name, path, o, &shm);
-    if (status != HF_OK) return status;
-    shm->file = path != NULL ? hfi_os_shm_draft(path, o->access, draft) : hfi_os_shm_anonymous();
-    if (shm->file < 0) {
-        status = say_errno("making", path != NULL ? path : "memory");
-        goto fail;
-    }
-    if ((path != NULL || o->access != 0600 || o->group >= 0) &&
-        hfi_os_shm_access(shm->file, o->access, o->group) != 0) {
-        status = say_errno("setting mode and group of", what);
-        goto fail;
-    }
-    shm->view = hfi_os_shm_reopen(shm->file, true);
-    if (shm->view < 0) {
-        status = say_errno("opening /proc/self/fd of", what);
-        goto fail;
-    }
-    status = back_with_memory(shm, o);
-    if (status != HF_OK) goto fail;
-    if (filling != NULL) status = filling->fill(shm, filling->context);
-    if (status != HF_OK) goto fail;
-    header_write(shm, o->persist != 0 || path == NULL || o->path != NULL);
-    if (filling != NULL) filling->finish(shm, filling->context);
-    status = hfi_shm_join(shm, HF_SHM_RECOVER, true, 0);
-    if (status != HF_OK) goto fail;
-    if (shm->on_file && (hf_shm_persist(shm) != HF_OK || hfi_os_shm_sync(shm->file) != 0)) {
-        status = say_errno("writing", path);
-        goto fail;
-    }
-    hfi_shm_step();
-    if (path != NULL && hfi_os_shm_publish(shm->file, path, draft) != 0) {
-        draft[0] = '\0';
-        status = errno == EEXIST ? (hf_status)HFI_SHM_AGAIN : say_errno("naming", path);
-        goto fail;
-    }
-    if (shm->on_file) (void)hfi_os_shm_sync_name(path);
-    struct hfi_os_file file;
-    if (hfi_os_shm_stat(shm->file, &file) == 0) {
-        shm->device = file.device;
-        shm->inode = file.inode;
-    }
-    *shm_out = shm;
-    return HF_OK;
-fail:
-    if (draft[0] != '\0') (void)hfi_os_shm_unlink(draft);
-    discard(shm);
-    return status;
 }
 
 /* --- opening ---------------------------------------------------------------------------------- */
@@ -429,14 +296,14 @@ static hf_status enter(int file, const char *name, const char *path, const hf_sh
                    : path != NULL ? path
                                   : "the segment");
     hf_status status = HF_OK;
-    if (hfi_os_shm_stat(file, &about) != 0) status = say_errno("looking at", what);
+    if (hfi_os_shm_stat(file, &about) != 0) status = hfi_shm_say_errno("looking at", what);
     if (status == HF_OK) status = file_check(&about, what, o);
     if (status == HF_OK &&
         (about.size < sizeof header || hfi_os_shm_read(file, 0, &header, sizeof header) != 0))
         status = hfi_shm_say(HF_E_LAYOUT, "%.200s is too short for a segment", what);
     if (status == HF_OK) status = header_check(&header, &about, what, &geometry, &size);
-    if (status == HF_OK && o->size != 0 && page_up(o->size) != geometry.c.size_created &&
-        page_up(o->size) != size)
+    if (status == HF_OK && o->size != 0 && hfi_shm_page_up(o->size) != geometry.c.size_created &&
+        hfi_shm_page_up(o->size) != size)
         status =
             hfi_shm_say(HF_E_MISMATCH,
                         "%.200s has %llu bytes, and %llu were asked for; open it with size 0 to "
@@ -448,7 +315,7 @@ static hf_status enter(int file, const char *name, const char *path, const hf_sh
         name = geometry.c.name;
         path = named;
     }
-    if (status == HF_OK) status = shm_make(&geometry, name, path, o, &shm);
+    if (status == HF_OK) status = hfi_shm_make(&geometry, name, path, o, &shm);
     if (status != HF_OK) {
         hfi_os_shm_close(file);
         return status;
@@ -458,14 +325,14 @@ static hf_status enter(int file, const char *name, const char *path, const hf_sh
     shm->inode = about.inode;
     shm->view = hfi_os_shm_reopen(file, o->presence != HF_SHM_WATCHER);
     if (shm->view < 0)
-        status = say_errno("opening /proc/self/fd of", what);
+        status = hfi_shm_say_errno("opening /proc/self/fd of", what);
     else
-        status = map_segment(shm, size);
+        status = hfi_shm_map_file(shm, size);
     if (status == HF_OK && o->presence != HF_SHM_WATCHER)
         status =
             hfi_shm_join(shm, (hf_shm_stale)o->stale, false, hfi_shm_deadline(o->lock_wait_ns));
     if (status != HF_OK) {
-        discard(shm);
+        hfi_shm_discard(shm);
         return status;
     }
     if (o->persist != 0 && o->presence != HF_SHM_WATCHER)
@@ -493,7 +360,7 @@ void hfi_shm_unname(hf_shm *shm) {
 
 static hf_status say_not_allowed(const char *name, const char *path) {
     struct hfi_os_file about;
-    if (hfi_os_shm_stat_path(path, &about) != 0) return say_errno("opening", path);
+    if (hfi_os_shm_stat_path(path, &about) != 0) return hfi_shm_say_errno("opening", path);
     return hfi_shm_say(HF_E_PERMISSION,
                        "segment \"%s\" belongs to user %u and has mode 0%o: this user may not read "
                        "and write it",
@@ -506,7 +373,7 @@ static hf_status open_loop(const char *name, const char *path, hf_shm_mode mode,
         hf_status status;
         int file = hfi_os_shm_open(path, o->presence != HF_SHM_WATCHER);
         if (file < 0 && errno == EACCES) return say_not_allowed(name, path);
-        if (file < 0 && errno != ENOENT) return say_errno("opening", path);
+        if (file < 0 && errno != ENOENT) return hfi_shm_say_errno("opening", path);
         if (file >= 0 && mode == HF_SHM_CREATE) {
             hfi_os_shm_close(file);
             int removed = 0;
@@ -526,7 +393,7 @@ static hf_status open_loop(const char *name, const char *path, hf_shm_mode mode,
         if (mode == HF_SHM_OPEN)
             return hfi_shm_say(HF_E_NOT_FOUND, "there is no segment \"%s\"",
                                name != NULL ? name : path);
-        status = create(name, path, o, NULL, shm_out);
+        status = hfi_shm_create(name, path, o, NULL, shm_out);
         if (status == HF_E_NO_SPACE && mode == HF_SHM_OPEN_OR_CREATE && round < ROUNDS_MAX - 1) {
             /* Two makers at once need twice the room; the other may have made it. */
             struct hfi_os_file about;
@@ -589,7 +456,7 @@ hf_status hf_shm_create_anonymous(const hf_shm_options *options, hf_shm **shm_ou
         status = hfi_shm_say(HF_E_CONFLICT, "an anonymous segment has no path");
     if (status == HF_OK && options->presence == HF_SHM_WATCHER)
         status = hfi_shm_say(HF_E_INVALID, "a watcher makes no segment");
-    if (status == HF_OK) status = create(NULL, NULL, options, NULL, &shm);
+    if (status == HF_OK) status = hfi_shm_create(NULL, NULL, options, NULL, &shm);
     if (status == HF_OK) finish(shm, options, shm_out);
     return status;
 }
@@ -601,7 +468,8 @@ hf_status hf_shm_open_file(int file, const hf_shm_options *options, hf_shm **shm
     if (status != HF_OK) return status;
     /* A description of our own: sharing the caller's would share its locks. */
     int own = hfi_os_shm_reopen(file, options->presence != HF_SHM_WATCHER);
-    if (own < 0) return say_errno("opening", "what the descriptor refers to (/proc/self/fd)");
+    if (own < 0)
+        return hfi_shm_say_errno("opening", "what the descriptor refers to (/proc/self/fd)");
     status = enter(own, NULL, NULL, options, &shm);
     if (status == (hf_status)HFI_SHM_AGAIN)
         status = hfi_shm_say(HF_E_NOT_FOUND, "the last participant has removed this segment");
@@ -623,7 +491,7 @@ hf_status hfi_shm_create_filled(const char *name, const hf_shm_options *options,
         status = hfi_shm_name_path(name, path);
         if (status != HF_OK) return status;
     }
-    status = create(name, path, options, filling, &shm);
+    status = hfi_shm_create(name, path, options, filling, &shm);
     if (status == (hf_status)HFI_SHM_AGAIN)
         status = hfi_shm_say(HF_E_EXISTS,
                              "segment \"%s\" exists; remove it first, or choose "
@@ -649,6 +517,6 @@ hf_status hf_shm_close(hf_shm *shm) {
                            shm->name, hf_shm_opened(shm));
     hfi_owners_remove(&shm->entry);
     if (shm->file >= 0) hfi_shm_leave(shm);
-    discard(shm);
+    hfi_shm_discard(shm);
     return HF_OK;
 }

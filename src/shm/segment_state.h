@@ -74,6 +74,9 @@ static inline struct hfi_shm_row *hfi_shm_row_of(const hf_shm *shm, uint32_t ind
 static inline uint32_t hfi_shm_places(const hf_shm *shm) {
     return shm->geometry.c.participants_max;
 }
+static inline uint64_t hfi_shm_page_up(uint64_t size) {
+    return (size + HFI_PAGE - 1) & ~(uint64_t)(HFI_PAGE - 1);
+}
 static inline void hfi_shm_enter(hf_shm *shm) HF_ACQUIRES(shm->lock) HF_NO_THREAD_SAFETY {
     hfi_lock_acquire_peer(&shm->lock);
 }
@@ -104,6 +107,21 @@ struct hfi_shm_filling {
 };
 hf_status hfi_shm_create_filled(const char *name, const hf_shm_options *options,
                                 const struct hfi_shm_filling *filling, hf_shm **shm_out);
+
+/* segment.c, for create.c. What `errno` says, with a sentence: "`what` `path`: ..."; keeps errno. */
+hf_status hfi_shm_say_errno(const char *what, const char *path);
+/* Private state for a segment of this geometry. `name`, `path`: NULL without one. */
+hf_status hfi_shm_make(const struct hfi_shm_geometry *geometry, const char *name, const char *path,
+                       const hf_shm_options *o, hf_shm **shm_out);
+/* Address space for all it may grow to, the file's first `size` bytes mapped into it. */
+hf_status hfi_shm_map_file(hf_shm *shm, uint64_t size);
+/* The opposite of both; closes the file too. */
+void hfi_shm_discard(hf_shm *shm);
+
+/* create.c: makes a segment and joins it. `path` NULL: anonymous; `filling` NULL: zeroes. HFI_SHM_AGAIN:
+ * somebody else has the name. */
+hf_status hfi_shm_create(const char *name, const char *path, const hf_shm_options *o,
+                         const struct hfi_shm_filling *filling, hf_shm **shm_out);
 
 /* participants.c. join: HFI_SHM_AGAIN if the segment was removed meanwhile. `fresh`: nobody can know
  * it yet. */
