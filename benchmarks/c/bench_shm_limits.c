@@ -20,18 +20,13 @@
 #include <time.h>
 
 #include "bench.h"
+#include "bench_shm.h"
 #include <holdfast/shm_queue.h>
 
 enum { LINE = 128, SLICES_MAX = 1000 };
 enum { AWAKE_NS = 80000 }; /* well above the 20 us for which holdfast spins before it sleeps */
 
 static int slices = 15;
-
-static uint64_t now_ns(void) {
-    struct timespec time;
-    (void)clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
 
 static void relax(void) {
 #if defined(__x86_64__)

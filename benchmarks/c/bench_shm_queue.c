@@ -25,6 +25,7 @@
 
 #include <holdfast/shm_queue.h>
 
+#include "bench_shm.h"
 #include "plain_queue.h"
 
 enum { PLAIN, QUEUE, SINGLE, QUEUES };
@@ -56,25 +57,6 @@ struct bench {
     char *data;
     pid_t partner;
 };
-
-static void need(bool condition, const char *what) {
-    if (condition) return;
-    fprintf(stderr, "bench_shm_queue: %s: %s\n", what, hf_shm_detail());
-    exit(1);
-}
-
-static uint64_t now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static void pin(int cpu) {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    (void)sched_setaffinity(0, sizeof set, &set);
-}
 
 static void futex_wait(_Atomic uint32_t *word, uint32_t value) {
     (void)syscall(SYS_futex, word, FUTEX_WAIT, value, NULL, NULL, 0);
@@ -216,11 +198,6 @@ static void bench_open(struct bench *b, hf_shm *shm, int queue, int size) {
     }
 }
 
-static int compare(const void *left, const void *right) {
-    double a = *(const double *)left, b = *(const double *)right;
-    return (a > b) - (a < b);
-}
-
 static void run(struct bench *bench, uint32_t workload, int size, unsigned rounds) {
     double *ns = calloc((size_t)rounds * QUEUES, sizeof *ns);
     for (unsigned round = 0; round < rounds; round++)
@@ -229,11 +206,7 @@ static void run(struct bench *bench, uint32_t workload, int size, unsigned round
                 slice(&bench[queue], workload, counts[workload][size]);
     for (int queue = 0; queue < QUEUES; queue++) {
         double *mine = ns + (unsigned)queue * rounds;
-        qsort(mine, rounds, sizeof *mine, compare);
-        printf("{\"workload\": \"%s\", \"size\": %llu, \"name\": \"%s\", \"ns\": %.2f, "
-               "\"p10\": %.2f, \"median\": %.2f}\n",
-               workload_names[workload], (unsigned long long)sizes[size], queue_names[queue],
-               mine[0], mine[rounds / 10], mine[rounds / 2]);
+        slices_print(workload_names[workload], sizes[size], queue_names[queue], mine, rounds);
     }
     fflush(stdout);
     free(ns);

@@ -29,6 +29,8 @@
 
 #include <holdfast/shm_ring.h>
 
+#include "bench_shm.h"
+
 enum { COPY, PUSH, PUSH64, PAIR, PAIR64, STREAM1, STREAM2, SINGLE1, RESUME, WORKLOADS };
 static const char *const names[WORKLOADS] = {"copy",    "push",    "push64",  "pair",  "pair64",
                                              "stream1", "stream2", "single1", "resume"};
@@ -44,25 +46,6 @@ struct bench {
     int size;
     _Atomic uint32_t *ready;
 };
-
-static void need(bool condition, const char *what) {
-    if (condition) return;
-    fprintf(stderr, "bench_shm_ring: %s: %s\n", what, hf_shm_detail());
-    exit(1);
-}
-
-static uint64_t now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static void pin(int cpu) {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    (void)sched_setaffinity(0, sizeof set, &set);
-}
 
 static inline void relax(void) {
 #if defined(__x86_64__)
@@ -222,11 +205,6 @@ static void bench_close(struct bench *b, hf_shm *shm) {
     free(b->data);
 }
 
-static int compare(const void *left, const void *right) {
-    double a = *(const double *)left, b = *(const double *)right;
-    return (a > b) - (a < b);
-}
-
 static void run(struct bench *b, unsigned rounds) {
     double *ns = calloc((size_t)rounds * WORKLOADS, sizeof *ns);
     for (unsigned round = 0; round < rounds; round++)
@@ -234,11 +212,7 @@ static void run(struct bench *b, unsigned rounds) {
             ns[(unsigned)workload * rounds + round] = slice(b, workload);
     for (int workload = 0; workload < WORKLOADS; workload++) {
         double *mine = ns + (unsigned)workload * rounds;
-        qsort(mine, rounds, sizeof *mine, compare);
-        printf("{\"workload\": \"%s\", \"size\": %llu, \"name\": \"ring\", \"ns\": %.2f, "
-               "\"p10\": %.2f, \"median\": %.2f}\n",
-               names[workload], (unsigned long long)sizes[b->size], mine[0], mine[rounds / 10],
-               mine[rounds / 2]);
+        slices_print(names[workload], sizes[b->size], "ring", mine, rounds);
     }
     fflush(stdout);
     free(ns);

@@ -25,6 +25,8 @@
 
 #include <holdfast/shm_versioned.h>
 
+#include "bench_shm.h"
+
 enum { COPY, WRITE, READ, IN_PLACE, VIEW, BESIDE, DELAY, WORKLOADS };
 static const char *const names[WORKLOADS] = {"copy", "write",  "read", "in_place",
                                              "view", "beside", "delay"};
@@ -41,25 +43,6 @@ struct bench {
         _Atomic uint64_t written_ns;
     } * control;
 };
-
-static void need(bool condition, const char *what) {
-    if (condition) return;
-    fprintf(stderr, "bench_shm_versioned: %s: %s\n", what, hf_shm_detail());
-    exit(1);
-}
-
-static uint64_t now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static void pin(int cpu) {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    (void)sched_setaffinity(0, sizeof set, &set);
-}
 
 static void operation(struct bench *b, int workload) {
     uint64_t version = 0;
@@ -131,11 +114,6 @@ static double slice(struct bench *b, int workload) {
     return (double)took / (double)count;
 }
 
-static int compare(const void *left, const void *right) {
-    double a = *(const double *)left, b = *(const double *)right;
-    return (a > b) - (a < b);
-}
-
 static void run(struct bench *b, unsigned rounds) {
     double *ns = calloc((size_t)rounds * WORKLOADS, sizeof *ns);
     for (unsigned round = 0; round < rounds; round++)
@@ -143,11 +121,7 @@ static void run(struct bench *b, unsigned rounds) {
             ns[(unsigned)workload * rounds + round] = slice(b, workload);
     for (int workload = 0; workload < WORKLOADS; workload++) {
         double *mine = ns + (unsigned)workload * rounds;
-        qsort(mine, rounds, sizeof *mine, compare);
-        printf("{\"workload\": \"%s\", \"size\": %llu, \"name\": \"versioned\", \"ns\": %.2f, "
-               "\"p10\": %.2f, \"median\": %.2f}\n",
-               names[workload], (unsigned long long)sizes[b->size], mine[0], mine[rounds / 10],
-               mine[rounds / 2]);
+        slices_print(names[workload], sizes[b->size], "versioned", mine, rounds);
     }
     fflush(stdout);
     free(ns);

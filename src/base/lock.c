@@ -4,6 +4,8 @@
  *          Karlin et al. 1991, doi:10.1145/121132.286599. */
 #include "lock.h"
 
+#include "relax.h"
+
 /* About as long as the longest critical section: a sleep and a wake cost far more than that. */
 enum { SPINS_MAX = 64 };
 
@@ -12,19 +14,11 @@ static __thread __attribute__((tls_model("initial-exec"))) uint32_t held[HFI_RAN
 
 __thread uint32_t hfi_locks_taken __attribute__((tls_model("initial-exec")));
 
-static inline void cpu_relax(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield" ::: "memory");
-#endif
-}
-
 void hfi_lock_wait(hfi_lock *lock) {
     uint64_t start = hfi_os_clock_ns();
     bool taken = false;
     for (unsigned spin = 0; spin < SPINS_MAX && !taken; spin++) {
-        cpu_relax();
+        hfi_cpu_relax();
         /* relaxed: only a hint that the compare-and-swap may succeed. */
         uint32_t word = atomic_load_explicit(&lock->word, memory_order_relaxed);
         taken = word == 0 && hfi_lock_take_word(lock);

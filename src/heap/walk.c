@@ -108,7 +108,7 @@ struct slab_cursor {
     uint32_t index;
 };
 
-/* Looks at one block; false: enough for now. */
+/* Looks at one block; false: the walk ends here, and goes on from it at the next call. */
 typedef bool (*glance)(const struct hfi_slab *slab, uint32_t index, void *context);
 
 /* Looks at the next blocks of a pool, newest slab first: all, or those that were handed out once. The

@@ -91,18 +91,6 @@ static hf_status compare(const struct hfi_shm_request *r, const struct hfi_shm_f
     return HF_OK;
 }
 
-static void part_fill(hf_shm *shm, const struct hfi_shm_sight *sight, struct hfi_shm_part *out) {
-    const struct hfi_shm_facts *f = &sight->facts;
-    *out = (struct hfi_shm_part){.shm = shm,
-                                 .base = shm->base + f->offset,
-                                 .size = f->size,
-                                 .index = sight->index,
-                                 .generation = hfi_shm_control_generation(sight->control),
-                                 .kind = f->kind,
-                                 .element_size = f->element_size,
-                                 .element_count = f->element_count};
-}
-
 static void count_opened(hf_shm *shm, uint32_t change) {
     hfi_shm_enter(shm);
     hfi_poke(shm->opened, shm->opened + change);
@@ -119,7 +107,7 @@ static hf_status attach_there(hf_shm *shm, const struct hfi_shm_request *r,
     if (status == HF_OK) status = compare(r, &sight.facts, format);
     if (status != HF_OK) return status;
     if (!hfi_shm_hold(shm, &sight)) return (hf_status)HFI_SHM_AGAIN;
-    part_fill(shm, &sight, &part);
+    hfi_shm_part_fill(shm, &sight, &part);
     if (r->accept != NULL) status = r->accept(&part, r->options);
     if (status != HF_OK) {
         hfi_shm_unhold(shm, sight.index, part.generation);
@@ -156,7 +144,7 @@ static hf_status make(hf_shm *shm, const struct hfi_shm_request *r, bool open, h
                                     .dimensions = r->dimensions};
         memcpy(f->shape, r->shape, sizeof f->shape);
         struct hfi_shm_part part;
-        part_fill(shm, &sight, &part);
+        hfi_shm_part_fill(shm, &sight, &part);
         if (r->init != NULL) r->init(&part, r->options);
         hfi_shm_publish(shm, &sight, r->name, r->format, open);
         if (open) count_opened(shm, 1);

@@ -423,6 +423,15 @@ static void finish(hf_shm *shm, const hf_shm_options *o, hf_shm **shm_out) {
     *shm_out = shm;
 }
 
+/* The file of a name, or the one that is given: then the segment has no name. */
+static hf_status place(const char **name, const hf_shm_options *options,
+                       char path[HFI_OS_PATH_MAX]) {
+    if (options->path == NULL) return hfi_shm_name_path(*name, path);
+    *name = NULL;
+    (void)snprintf(path, HFI_OS_PATH_MAX, "%s", options->path);
+    return HF_OK;
+}
+
 hf_status hf_shm_open(const char *name, hf_shm_mode mode, const hf_shm_options *options,
                       hf_shm **shm_out) {
     hf_shm_options standard;
@@ -432,13 +441,8 @@ hf_status hf_shm_open(const char *name, hf_shm_mode mode, const hf_shm_options *
     if (status != HF_OK) return status;
     if ((unsigned)mode > HF_SHM_OPEN_OR_CREATE)
         return hfi_shm_say(HF_E_INVALID, "mode %d is no hf_shm_mode", (int)mode);
-    if (options->path != NULL) {
-        name = NULL;
-        (void)snprintf(path, sizeof path, "%s", options->path);
-    } else {
-        status = hfi_shm_name_path(name, path);
-        if (status != HF_OK) return status;
-    }
+    status = place(&name, options, path);
+    if (status != HF_OK) return status;
     if (mode == HF_SHM_CREATE && options->size == 0)
         return hfi_shm_say(HF_E_INVALID, "a new segment needs a size");
     if (mode != HF_SHM_OPEN && options->presence == HF_SHM_WATCHER)
@@ -484,13 +488,8 @@ hf_status hfi_shm_create_filled(const char *name, const hf_shm_options *options,
     hf_shm *shm = NULL;
     hf_status status = start(&options, &standard, shm_out);
     if (status != HF_OK) return status;
-    if (options->path != NULL) {
-        name = NULL;
-        (void)snprintf(path, sizeof path, "%s", options->path);
-    } else {
-        status = hfi_shm_name_path(name, path);
-        if (status != HF_OK) return status;
-    }
+    status = place(&name, options, path);
+    if (status != HF_OK) return status;
     status = hfi_shm_create(name, path, options, filling, &shm);
     if (status == (hf_status)HFI_SHM_AGAIN)
         status = hfi_shm_say(HF_E_EXISTS,

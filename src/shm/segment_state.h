@@ -179,6 +179,8 @@ _Atomic uint64_t *hfi_shm_users(const hf_shm *shm, struct hfi_shm_row *row);
 bool hfi_shm_unused(const hf_shm *shm, struct hfi_shm_row *row);
 /* What a dead (or leaving) participant left in the table. */
 void hfi_shm_table_recover(hf_shm *shm, uint32_t owner);
+/* The structure that was seen, as its functions take it. */
+void hfi_shm_part_fill(hf_shm *shm, const struct hfi_shm_sight *sight, struct hfi_shm_part *out);
 /* Whether the segment knows this kind in this layout; fills a part for the kind's functions. */
 const struct hfi_shm_kind *hfi_shm_kind_of(hf_shm *shm, const struct hfi_shm_sight *sight,
                                            struct hfi_shm_part *part_out);

@@ -199,20 +199,25 @@ void hfi_shm_reclaim(hf_shm *shm, uint32_t index) {
 
 /* --- recovery --------------------------------------------------------------------------------- */
 
+void hfi_shm_part_fill(hf_shm *shm, const struct hfi_shm_sight *sight, struct hfi_shm_part *out) {
+    const struct hfi_shm_facts *f = &sight->facts;
+    *out = (struct hfi_shm_part){.shm = shm,
+                                 .base = shm->base + f->offset,
+                                 .size = f->size,
+                                 .index = sight->index,
+                                 .generation = hfi_shm_control_generation(sight->control),
+                                 .kind = f->kind,
+                                 .element_size = f->element_size,
+                                 .element_count = f->element_count};
+}
+
 const struct hfi_shm_kind *hfi_shm_kind_of(hf_shm *shm, const struct hfi_shm_sight *sight,
                                            struct hfi_shm_part *part_out) {
     const struct hfi_shm_facts *f = &sight->facts;
     if (!hfi_shm_sound(shm, f) || hfi_shm_kinds[f->kind] == NULL ||
         hfi_shm_kinds[f->kind]->layout != f->layout)
         return NULL;
-    *part_out = (struct hfi_shm_part){.shm = shm,
-                                      .base = shm->base + f->offset,
-                                      .size = f->size,
-                                      .index = sight->index,
-                                      .generation = hfi_shm_control_generation(sight->control),
-                                      .kind = f->kind,
-                                      .element_size = f->element_size,
-                                      .element_count = f->element_count};
+    hfi_shm_part_fill(shm, sight, part_out);
     return hfi_shm_kinds[f->kind];
 }
 

@@ -6,6 +6,7 @@
  * Threads     any; nothing here is private to a process but the spin and patience of the caller.
  * Fails with  HF_E_TIMEOUT.
  * Talks to    os (clock, shared futex).   Called by every structure that blocks. */
+#include "base/relax.h"
 #include "os/os.h"
 #include "os/shm.h"
 #include "segment.h"
@@ -14,14 +15,6 @@
 #define SPIN_NS    UINT64_C(20000)
 #define SUSPECT_NS UINT64_C(200000)
 enum { PAUSES = 8, CLOCK_EVERY = 8 };
-
-static inline void cpu_relax(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield" ::: "memory");
-#endif
-}
 
 uint64_t hfi_shm_deadline(uint64_t timeout_ns) {
     if (timeout_ns == 0 || timeout_ns == HF_FOREVER) return timeout_ns;
@@ -70,7 +63,7 @@ bool hfi_shm_spin(struct hfi_shm_spin *spin) {
         spin->until = hfi_os_clock_ns() + SPIN_NS;
     }
     for (unsigned i = 0; i < PAUSES; i++)
-        cpu_relax();
+        hfi_cpu_relax();
     return ++spin->turns % CLOCK_EVERY != 0 || hfi_os_clock_ns() < spin->until;
 }
 

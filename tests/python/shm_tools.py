@@ -6,14 +6,30 @@ Functions that run in other processes stand at the top of a module, so that spaw
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from holdfast import shm
 
 _numbers = itertools.count()
+
+FORK = multiprocessing.get_context("fork")
+
+
+def started(target: Any, *arguments: Any) -> Any:
+    child = FORK.Process(target=target, args=arguments, daemon=True)
+    child.start()
+    return child
+
+
+def killed(child: Any) -> None:
+    os.kill(child.pid, signal.SIGKILL)
+    child.join(60)
 
 
 def fresh_name() -> str:

@@ -6,9 +6,7 @@ Method: NumPy says what is right; writers are killed where that is the point.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
-import signal
 import time
 from typing import Any
 
@@ -16,22 +14,9 @@ import holdfast
 import numpy as np
 import pytest
 from holdfast import shm
+from shm_tools import FORK, killed, started
 
 pytest_plugins = ("shm_tools",)
-
-FORK = multiprocessing.get_context("fork")
-
-
-def started(target: Any, *arguments: Any) -> Any:
-    child = FORK.Process(target=target, args=arguments, daemon=True)
-    child.start()
-    return child
-
-
-def killed(child: Any) -> None:
-    os.kill(child.pid, signal.SIGKILL)
-    child.join(60)
-
 
 # --- arrays --------------------------------------------------------------------------------------
 

@@ -5,9 +5,6 @@ Method: a dict says what a map is; who is killed leaves nothing behind.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import threading
 import time
 from typing import Any
@@ -18,22 +15,9 @@ import pytest
 from holdfast import shm
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from shm_tools import FORK, killed, started
 
 pytest_plugins = ("shm_tools",)
-
-FORK = multiprocessing.get_context("fork")
-
-
-def started(target: Any, *arguments: Any) -> Any:
-    child = FORK.Process(target=target, args=arguments, daemon=True)
-    child.start()
-    return child
-
-
-def killed(child: Any) -> None:
-    os.kill(child.pid, signal.SIGKILL)
-    child.join(60)
-
 
 # --- maps ----------------------------------------------------------------------------------------
 

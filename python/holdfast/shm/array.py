@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from holdfast.shm.records import Entry
     from holdfast.shm.segment import Segment
 
-__all__ = ["Array", "close_lent", "shape_of"]
+__all__ = ["Array", "Shaped", "close_lent", "shape_of"]
 
 
 def shape_of(shape: int | tuple[int, ...]) -> tuple[int, ...]:
@@ -53,16 +53,31 @@ def close_lent(array: np.ndarray[Any, Any]) -> None:
         raise BusyError("a view of the array is alive at the end of the block; delete it first")
 
 
-class Array(Handle):
-    """Elements of one dtype, in place.
-
-    ``array.ndarray`` is the NumPy array; indexing and ``np.asarray`` go there.
-    """
+class Shaped(Handle):
+    """A structure with elements of one dtype in a shape."""
 
     __slots__ = ("dtype", "shape")
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+
+    @classmethod
+    def _typed(
+        cls, segment: Segment, name: str, core: Any, shape: tuple[int, ...], text: str
+    ) -> Self:
+        self = cls._wrap(segment, name, core)
+        self.dtype = dtype_of(text)
+        self.shape = shape
+        return self
+
+
+class Array(Shaped):
+    """Elements of one dtype, in place.
+
+    ``array.ndarray`` is the NumPy array; indexing and ``np.asarray`` go there.
+    """
+
+    __slots__ = ()
 
     @classmethod
     def _make(
@@ -82,15 +97,6 @@ class Array(Handle):
     def _from_entry(cls, segment: Segment, entry: Entry) -> Self:
         core = _shm.array_open(segment._core, entry.name, 0, None, 0, "")
         return cls._typed(segment, entry.name, core, entry.shape, entry.format)
-
-    @classmethod
-    def _typed(
-        cls, segment: Segment, name: str, core: Any, shape: tuple[int, ...], text: str
-    ) -> Self:
-        self = cls._wrap(segment, name, core)
-        self.dtype = dtype_of(text)
-        self.shape = shape
-        return self
 
     @property
     def ndarray(self) -> np.ndarray[Any, Any]:

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast import _shm
 from holdfast.errors import InvalidArgumentError, WaitTimeoutError
-from holdfast.shm.array import close_lent, shape_of
-from holdfast.shm.dtypes import dtype_of, format_of
+from holdfast.shm.array import Shaped, close_lent, shape_of
+from holdfast.shm.dtypes import format_of
 from holdfast.shm.errors import StaleError
-from holdfast.shm.handle import Handle
 from holdfast.shm.structure import mode_number
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Versioned"]
 
 
-class Versioned(Handle):
+class Versioned(Shaped):
     """Versions 1, 2, 3, ... of an array; 0: never written, all zero.
 
     Examples
@@ -43,10 +42,7 @@ class Versioned(Handle):
     >>> version = positions.wait(version)        # until there is a newer one
     """
 
-    __slots__ = ("dtype", "shape")
-
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
+    __slots__ = ()
 
     @classmethod
     def _make(
@@ -69,15 +65,6 @@ class Versioned(Handle):
     def _from_entry(cls, segment: Segment, entry: Entry) -> Self:
         core = _shm.versioned_open(segment._core, entry.name, 0, None, 0, "", 0)
         return cls._typed(segment, entry.name, core, entry.shape, entry.format)
-
-    @classmethod
-    def _typed(
-        cls, segment: Segment, name: str, core: Any, shape: tuple[int, ...], text: str
-    ) -> Self:
-        self = cls._wrap(segment, name, core)
-        self.dtype = dtype_of(text)
-        self.shape = shape
-        return self
 
     # --- writing ------------------------------------------------------------------------------
 
