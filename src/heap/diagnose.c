@@ -110,16 +110,17 @@ static unsigned trailer_bytes(const char *block, size_t extent, uint64_t note) {
     return same;
 }
 
-/* The trailer is damaged: which size was it of? Half of a trailer is proof enough: by chance it is
- * right once in 2^32, times the candidates. Without it a whole pattern says where the payload ended,
- * if it stands where the class leaves room for it; size 0 is left out, for there a block that was
- * never written to has the pattern of its last free. */
+/* The trailer is damaged: which size was it of? Half of a trailer is proof enough among the hundred
+ * sizes that the class is usually asked for; among the thirty thousand that it can be asked for it
+ * would be there by chance once in two thousand, so one byte more. Without it a whole pattern says
+ * where the payload ended, if it stands where the class leaves room for it; size 0 is left out, for
+ * there a block that was never written to has the pattern of its last free. */
 static bool guess_size(const char *block, size_t extent, size_t *size_out, uint64_t *note_out) {
     size_t most = extent - HFI_TRAILER < HFI_SLACK_MAX ? extent - HFI_TRAILER : HFI_SLACK_MAX;
     size_t usual = extent <= HFI_LINEAR_MAX ? 15 : extent / 8 + 16;
-    unsigned best = 3;
-    /* What the class usually leaves first: the whole range is thirty thousand candidates. */
-    for (size_t pass = 0; pass < 2 && best == 3; pass++) {
+    bool found = false;
+    for (size_t pass = 0; pass < 2 && !found; pass++) {
+        unsigned best = pass == 0 ? 3 : 4;
         for (unsigned flags = 0; flags < 8; flags++) {
             for (size_t slack = 0; slack <= most && (pass == 1 || slack <= usual); slack++) {
                 uint64_t note = slack | (uint64_t)flags << HFI_DOMAIN_SHIFT;
@@ -128,16 +129,17 @@ static bool guess_size(const char *block, size_t extent, size_t *size_out, uint6
                     slack + HFI_TRAILER + HFI_SITE_WORD > extent + (flags < 4 ? 8 : 0))
                     continue;
                 best = same;
+                found = true;
                 *size_out = hfi_block_size(extent, note);
                 *note_out = note;
             }
         }
     }
-    if (best > 3) return true;
+    if (found) return true;
     /* Behind the pattern there may be a site word; with less than eight bytes of slack only the
-     * start of the pattern is left, and two bytes of it are taken for proof. */
+     * start of the pattern is left, and four bytes of it are taken for proof. */
     for (size_t kept = HFI_TRAILER; kept <= HFI_TRAILER + HFI_SITE_WORD; kept += HFI_SITE_WORD) {
-        for (size_t slack = usual; slack >= 2; slack--) {
+        for (size_t slack = usual; slack >= 4; slack--) {
             if (slack > most || extent <= kept + slack) continue;
             size_t size = extent - kept - slack;
             if (memcmp(block + size, &hfi_block_pattern, slack < 8 ? slack : 8) != 0) continue;
