@@ -139,8 +139,10 @@ static hf_status writer_room(hf_shm_ring *ring, uint64_t count, uint64_t timeout
             *room_out = hfi_ring_min(room, count);
             return HF_OK;
         }
-        if (slowest != NULL && dropped++ <= ring->readers_max && drop_if_dead(ring, slowest, word))
+        if (slowest != NULL && dropped <= ring->readers_max && drop_if_dead(ring, slowest, word)) {
+            dropped++;
             continue;
+        }
         if (timeout_ns == 0)
             return hfi_shm_say(HF_E_FULL, "the ring is full: a reader did not keep up");
         if (deadline == 0) {
@@ -159,6 +161,7 @@ static hf_status writer_room(hf_shm_ring *ring, uint64_t count, uint64_t timeout
                                "keep up",
                                (unsigned long long)ring->capacity);
         armed = false;
+        dropped = 0; /* the bound is on what is dropped between two looks at the clock */
     }
 }
 
