@@ -13,6 +13,7 @@
 #include <holdfast/shm_array.h>
 #include <holdfast/shm_ring.h>
 #include <holdfast/shm_versioned.h>
+#include <holdfast/shm_view.h>
 #include <holdfast/stack.h>
 #include <holdfast/stats.h>
 #include <holdfast/status.h>

@@ -171,5 +171,17 @@ static void array_figures(const struct hfi_shm_part *part, hf_shm_figures *figur
     figures->capacity = figures->count = part->element_count;
 }
 
+static hf_status array_show(const struct hfi_shm_part *part, struct hfi_shm_showing *showing) {
+    struct hfi_shm_shape shape;
+    hf_shm_span span;
+    hf_status status = shape_of(part, &shape, &span);
+    if (status != HF_OK) return status;
+    hf_shm_view_item item = {
+        .piece = HF_SHM_PIECE_ELEMENTS, .value = shape.element_count, .state = HF_SHM_STATE_LIVE};
+    hfi_shm_show_owner(part->shm, &item, 0);
+    (void)hfi_shm_show(showing, &item, part->base, span.size);
+    return HF_OK;
+}
+
 const struct hfi_shm_kind hfi_shm_array_kind = {
-    .layout = ARRAY_LAYOUT, .check = array_check, .figures = array_figures};
+    .layout = ARRAY_LAYOUT, .check = array_check, .figures = array_figures, .show = array_show};

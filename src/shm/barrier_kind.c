@@ -1,4 +1,4 @@
-/* barrier_kind.c - a barrier as its segment sees it: where it lies, recover, check, repair, figures.
+/* barrier_kind.c - a barrier as its segment sees it: where it lies, recover, check, repair, figures, view.
  *
  * Contract    struct hfi_shm_kind.   Talks to segment.h, barrier_state.h.   Called by kinds.c.
  * Invariants  one death breaks one round: the phase names the culprit of the last broken one, so that
@@ -109,8 +109,39 @@ static void barrier_figures(const struct hfi_shm_part *part, hf_shm_figures *fig
     figures_out->written = (phase_round(hfi_shm_load64(view.phase)) - 1) & ROUND_MASK;
 }
 
+static uint32_t seat_state(uint64_t seat, uint64_t phase) {
+    if (seat_wrong(seat)) return HF_SHM_STATE_DAMAGED;
+    if ((seat & SEAT_GONE) != 0) return HF_SHM_STATE_GONE;
+    if (seat_owner(seat) == 0) return HF_SHM_STATE_FREE;
+    if ((seat & SEAT_LEAVING) != 0) return HF_SHM_STATE_LEAVING;
+    return seat_round(seat) == phase_round(phase) ? HF_SHM_STATE_WAITING : HF_SHM_STATE_EXPECTED;
+}
+
+static hf_status barrier_show(const struct hfi_shm_part *part, struct hfi_shm_showing *showing) {
+    struct barrier_view view;
+    if (!hfi_shm_barrier_view(part, &view))
+        return hfi_shm_say(HF_E_CORRUPT, "the header of the barrier contradicts the entry");
+    for (uint32_t i = 0; i < view.parties; i++) {
+        hf_shm_view_item item = {.piece = HF_SHM_PIECE_SEAT, .index = i};
+        for (unsigned looks = 0; looks < HFI_SHM_LOOKS; looks++) {
+            const uint64_t phase = hfi_shm_load64(view.phase);
+            const uint64_t seat = hfi_shm_load64(&view.seats[i]);
+            const uint32_t owner = seat_wrong(seat) ? 0 : seat_owner(seat);
+            item.state = seat_state(seat, phase);
+            item.number =
+                owner != 0 ? (seat_round(seat) - phase_round(PHASE_FIRST)) & ROUND_MASK : 0;
+            hfi_shm_show_owner(part->shm, &item, owner);
+            if (hfi_shm_load64(&view.seats[i]) == seat && hfi_shm_load64(view.phase) == phase)
+                break;
+        }
+        if (!hfi_shm_show(showing, &item, &view.seats[i], sizeof view.seats[i])) break;
+    }
+    return HF_OK;
+}
+
 const struct hfi_shm_kind hfi_shm_barrier_kind = {.layout = 1,
                                                   .recover = barrier_recover,
                                                   .check = barrier_check,
                                                   .repair = barrier_repair,
-                                                  .figures = barrier_figures};
+                                                  .figures = barrier_figures,
+                                                  .show = barrier_show};

@@ -140,5 +140,23 @@ static void cells_figures(const struct hfi_shm_part *part, hf_shm_figures *figur
     figures_out->capacity = figures_out->count = cells.count;
 }
 
+static hf_status cells_show(const struct hfi_shm_part *part, struct hfi_shm_showing *showing) {
+    hf_shm_cells cells;
+    if (!cells_view(part, &cells))
+        return hfi_shm_say(HF_E_CORRUPT, "the header of the cells contradicts their entry");
+    for (uint64_t i = 0; i < cells.count; i++) {
+        const void *cell = cells.cells + i * cells.stride;
+        const bool narrow = cell_is_narrow(cells.type);
+        hf_shm_view_item item = {.piece = HF_SHM_PIECE_CELL,
+                                 .index = i,
+                                 .value = narrow ? hfi_shm_load32((const _Atomic uint32_t *)cell)
+                                                 : hfi_shm_load64((const _Atomic uint64_t *)cell),
+                                 .state = HF_SHM_STATE_LIVE};
+        hfi_shm_show_owner(part->shm, &item, 0);
+        if (!hfi_shm_show(showing, &item, cell, narrow ? 4 : 8)) break;
+    }
+    return HF_OK;
+}
+
 const struct hfi_shm_kind hfi_shm_cells_kind = {
-    .layout = 1, .check = cells_check, .figures = cells_figures};
+    .layout = 1, .check = cells_check, .figures = cells_figures, .show = cells_show};

@@ -132,10 +132,6 @@ struct visit {
     hf_shm_figures figures;
 };
 
-static bool same_row(hf_shm *shm, const struct hfi_shm_sight *sight) {
-    return hfi_shm_load64(&hfi_shm_row_of(shm, sight->index)->control) == sight->control;
-}
-
 /* Holds a structure and lets its kind look at it. */
 static void visit_row(hf_shm *shm, const struct hfi_shm_sight *sight, const char *name,
                       struct visit *visit) {
@@ -143,13 +139,13 @@ static void visit_row(hf_shm *shm, const struct hfi_shm_sight *sight, const char
     const struct hfi_shm_kind *kind = hfi_shm_kind_of(shm, sight, &part);
     if (kind == NULL) return;
     bool watches = hfi_shm_self(shm) == 0;
-    if (watches ? !same_row(shm, sight) : !hfi_shm_hold(shm, sight)) return;
+    if (watches ? !hfi_shm_same_row(shm, sight) : !hfi_shm_hold(shm, sight)) return;
     if (visit->task == TASK_CHECK && kind->check != NULL) {
         /* A watcher holds nothing: what it found in bytes that are others' meanwhile is no fault. */
         struct hfi_shm_finding quiet = {.name = name};
         if (watches) kind->check(&part, &quiet);
         visit->finding->name = name;
-        if (!watches || (quiet.count > 0 && same_row(shm, sight)))
+        if (!watches || (quiet.count > 0 && hfi_shm_same_row(shm, sight)))
             kind->check(&part, visit->finding);
         visit->finding->name = "";
     }

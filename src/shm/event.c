@@ -170,5 +170,23 @@ static void event_figures(const struct hfi_shm_part *part, hf_shm_figures *figur
     figures_out->count = hfi_shm_load32(&event_state(part)->set) & 1;
 }
 
-const struct hfi_shm_kind hfi_shm_event_kind = {
-    .layout = 1, .check = event_check, .repair = event_repair, .figures = event_figures};
+static hf_status event_show(const struct hfi_shm_part *part, struct hfi_shm_showing *showing) {
+    if (part->size < EVENT_SIZE)
+        return hfi_shm_say(HF_E_CORRUPT, "an event of %" PRIu64 " bytes", part->size);
+    const struct event_state *state = event_state(part);
+    const uint32_t automatic = event_header(part)->automatic, set = hfi_shm_load32(&state->set);
+    hf_shm_view_item item = {.piece = HF_SHM_PIECE_BIT,
+                             .value = automatic,
+                             .state = set > 1 || automatic > 1 ? HF_SHM_STATE_DAMAGED
+                                      : set == 1               ? HF_SHM_STATE_SET
+                                                               : HF_SHM_STATE_CLEAR};
+    hfi_shm_show_owner(part->shm, &item, 0);
+    (void)hfi_shm_show(showing, &item, &state->set, sizeof state->set);
+    return HF_OK;
+}
+
+const struct hfi_shm_kind hfi_shm_event_kind = {.layout = 1,
+                                                .check = event_check,
+                                                .repair = event_repair,
+                                                .figures = event_figures,
+                                                .show = event_show};

@@ -1,7 +1,7 @@
-/* kinds.c - the structures a segment knows how to recover, check and repair, by kind.
+/* kinds.c - the structures a segment knows how to recover, check, repair and show, by kind.
  *
  * Talks to    segment.h and every structure's own table of functions.   Called by recover, check,
- *             repair and figures of the segment. */
+ *             repair, figures and view of the segment. */
 #include "segment.h"
 
 extern const struct hfi_shm_kind hfi_shm_array_kind;

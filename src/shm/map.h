@@ -141,6 +141,9 @@ bool hfi_map_record_linked(hf_shm_map *map, uint64_t index);
 /* Recovers whoever died with a shard's lock in his hands; returns how many. Without the lock of any. */
 size_t hfi_map_rescue(hf_shm_map *map);
 
+/* map_show.c: for struct hfi_shm_kind. */
+hf_status hfi_map_show(const struct hfi_shm_part *part, struct hfi_shm_showing *showing);
+
 /* --- words, and what they say ------------------------------------------------------------------ */
 
 static inline struct map_record *map_record(const hf_shm_map *map, uint64_t index) {

@@ -347,4 +347,5 @@ const struct hfi_shm_kind hfi_shm_map_kind = {.layout = MAP_LAYOUT,
                                               .recover = map_recover,
                                               .check = map_check,
                                               .repair = map_repair,
-                                              .figures = map_figures};
+                                              .figures = map_figures,
+                                              .show = hfi_map_show};

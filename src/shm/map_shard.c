@@ -137,7 +137,7 @@ size_t hfi_map_rescue(hf_shm_map *map) {
     size_t found = 0;
     hf_shm *shm = map->part.shm;
     for (uint32_t shard = 0; shard < map->g.shards; shard++) {
-        uint32_t owner = hfi_shm_load32(&map->shards[shard].lock.word) & 0xffff;
+        uint32_t owner = hfi_shm_lock_owner(&map->shards[shard].lock);
         if (owner == 0 || owner == hfi_shm_self(shm) || !hfi_shm_dead(shm, owner)) continue;
         hfi_shm_recover(shm, owner);
         found++;

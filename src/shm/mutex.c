@@ -305,8 +305,29 @@ static void mutex_figures(const struct hfi_shm_part *part, hf_shm_figures *figur
     figures_out->writers = (uint32_t)figures_out->count;
 }
 
+static hf_status mutex_show(const struct hfi_shm_part *part, struct hfi_shm_showing *showing) {
+    if (part->size < MUTEX_SIZE)
+        return hfi_shm_say(HF_E_CORRUPT, "a mutex of %" PRIu64 " bytes", part->size);
+    const struct mutex_state *state = mutex_state(part);
+    hf_shm_view_item item = {.piece = HF_SHM_PIECE_LOCK};
+    for (unsigned looks = 0; looks < HFI_SHM_LOOKS; looks++) {
+        const uint64_t word = hfi_shm_load64(&state->word);
+        const bool wrong = word_wrong(word);
+        item.value = word >> 32;
+        item.state = wrong                          ? HF_SHM_STATE_DAMAGED
+                     : (word & MUTEX_IN_DOUBT) != 0 ? HF_SHM_STATE_IN_DOUBT
+                     : word_owner(word) != 0        ? HF_SHM_STATE_HELD
+                                                    : HF_SHM_STATE_FREE;
+        hfi_shm_show_owner(part->shm, &item, wrong ? 0 : word_owner(word));
+        if (hfi_shm_load64(&state->word) == word) break;
+    }
+    (void)hfi_shm_show(showing, &item, &state->word, sizeof state->word);
+    return HF_OK;
+}
+
 const struct hfi_shm_kind hfi_shm_mutex_kind = {.layout = 1,
                                                 .recover = mutex_recover,
                                                 .check = mutex_check,
                                                 .repair = mutex_repair,
-                                                .figures = mutex_figures};
+                                                .figures = mutex_figures,
+                                                .show = mutex_show};

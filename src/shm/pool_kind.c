@@ -1,4 +1,4 @@
-/* pool_kind.c - a pool as its segment sees it: recover, check, repair, figures.
+/* pool_kind.c - a pool as its segment sees it: recover, check, repair, figures, view.
  *
  * Contract    struct hfi_shm_kind.   Talks to slots.h, segment.h, pool_state.h.   Called by kinds.c.
  * Invariants  hints are no faults: a missing one is made up for by the next search.
@@ -60,8 +60,22 @@ static void pool_figures(const struct hfi_shm_part *part, hf_shm_figures *figure
     figures_out->recovered = hfi_shm_load64(&view.header->recovered);
 }
 
+static hf_status pool_show(const struct hfi_shm_part *part, struct hfi_shm_showing *showing) {
+    struct pool_view view;
+    if (!hfi_shm_pool_view(part, &view))
+        return hfi_shm_say(HF_E_CORRUPT, "the header of the pool contradicts the entry");
+    const struct hfi_shm_slots_shown as = {.piece = HF_SHM_PIECE_OBJECT,
+                                           .taken = HF_SHM_STATE_TAKEN,
+                                           .base = view.objects,
+                                           .stride = view.stride,
+                                           .size = view.object_size};
+    hfi_shm_slots_show(&view.slots, part->shm, &as, showing);
+    return HF_OK;
+}
+
 const struct hfi_shm_kind hfi_shm_pool_kind = {.layout = 1,
                                                .recover = pool_recover,
                                                .check = pool_check,
                                                .repair = pool_repair,
-                                               .figures = pool_figures};
+                                               .figures = pool_figures,
+                                               .show = pool_show};

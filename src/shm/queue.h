@@ -110,6 +110,7 @@ hf_status queue_become_consumer(hf_shm_queue *queue, uint32_t self);
 size_t queue_recover_owner(const struct queue_shape *shape, uint32_t owner);
 void queue_check(const struct hfi_shm_part *part, struct hfi_shm_finding *finding);
 size_t queue_repair(const struct hfi_shm_part *part);
+hf_status queue_show(const struct hfi_shm_part *part, struct hfi_shm_showing *showing);
 
 /* One try of an operation: HF_E_FULL or HF_E_EMPTY and the state in the way, or the end of it. */
 typedef hf_status (*queue_attempt)(hf_shm_queue *queue, void *context, uint64_t *blocker);
@@ -153,6 +154,19 @@ static inline uint64_t queue_next_lap(uint64_t state, bool writing) {
 }
 static inline bool queue_is_held(uint64_t state) {
     return queue_phase_of(state) == QUEUE_WRITING || queue_phase_of(state) == QUEUE_READING;
+}
+/* No state of the machine, whatever the lap. */
+static inline bool queue_is_odd(uint64_t state) {
+    enum queue_phase phase = queue_phase_of(state);
+    bool returned = (state & QUEUE_RETURNS_MASK) != 0;
+    return phase > QUEUE_SKIP || queue_is_held(state) != (queue_owner_of(state) != 0) ||
+           (returned && phase != QUEUE_FULL && phase != QUEUE_READING);
+}
+/* A position of this lap and index, as near to `hint` as laps can tell. */
+static inline uint64_t queue_position_near(const struct queue_shape *shape, uint64_t lap,
+                                           uint64_t index, uint64_t hint) {
+    int64_t laps = (int64_t)(lap - queue_lap(shape, hint)) >> QUEUE_LAP_SHIFT;
+    return (hint & ~shape->mask) + ((uint64_t)laps << shape->shift) + index;
 }
 /* What a claim is marked with: same lap and returns, this owner. */
 static inline uint64_t queue_mark(uint64_t state, uint32_t owner, enum queue_phase phase) {

@@ -64,28 +64,13 @@ static int64_t off(const struct fit *fit, uint64_t index, uint64_t state) {
     return (int64_t)(queue_next_lap(state, true) - lap) >> QUEUE_LAP_SHIFT;
 }
 
-/* No state of the machine, whatever the lap. */
-static bool is_odd(uint64_t state) {
-    enum queue_phase phase = queue_phase_of(state);
-    bool returned = (state & QUEUE_RETURNS_MASK) != 0;
-    return phase > QUEUE_SKIP || queue_is_held(state) != (queue_owner_of(state) != 0) ||
-           (returned && phase != QUEUE_FULL && phase != QUEUE_READING);
-}
-
 static bool is_damaged(const struct queue_shape *shape, const struct fit *earlier, uint64_t index,
                        uint64_t state) {
-    if (is_odd(state)) return true;
+    if (queue_is_odd(state)) return true;
     int64_t laps = off(earlier, index, state);
     if (laps <= 0) return laps < 0;
     struct fit later = fit_of(shape);
     return off(&later, index, state) > 0 && slot_state(shape, index) == state;
-}
-
-/* A position of this lap and index, as near to `hint` as laps can tell. */
-static uint64_t position_near(const struct queue_shape *shape, uint64_t lap, uint64_t index,
-                              uint64_t hint) {
-    int64_t laps = (int64_t)(lap - queue_lap(shape, hint)) >> QUEUE_LAP_SHIFT;
-    return (hint & ~shape->mask) + ((uint64_t)laps << shape->shift) + index;
 }
 
 /* The first position not yet claimed for reading. Returned items may lie before head: `all` counts them. */
@@ -96,7 +81,7 @@ static uint64_t first_unread(const struct queue_shape *shape, uint64_t hint, boo
         uint64_t state = slot_state(shape, i);
         bool returned = queue_phase_of(state) == QUEUE_FULL && (state & QUEUE_RETURNS_MASK) != 0;
         if (returned && !all) continue;
-        uint64_t position = position_near(shape, queue_next_lap(state, false), i, hint);
+        uint64_t position = queue_position_near(shape, queue_next_lap(state, false), i, hint);
         if (!any || (int64_t)(position - first) < 0) first = position;
         any = true;
     }
@@ -127,7 +112,7 @@ void queue_check(const struct hfi_shm_part *part, struct hfi_shm_finding *findin
         faults++;
     }
     fit = fit_of(&shape); /* after the hints were read: they lag, or are right */
-    uint64_t end = position_near(&shape, fit.lap, fit.index, tail);
+    uint64_t end = queue_position_near(&shape, fit.lap, fit.index, tail);
     if (hint_lies(tail, end))
         hfi_shm_fault(finding, "the next position to write is %llu, and tail says %llu",
                       (unsigned long long)end, (unsigned long long)tail);
@@ -173,7 +158,7 @@ size_t queue_repair(const struct hfi_shm_part *part) {
     uint64_t tail = hfi_shm_load64(&shape.header->tail);
     uint64_t head = hfi_shm_load64(&shape.header->head);
     fit = fit_of(&shape);
-    uint64_t end = position_near(&shape, fit.lap, fit.index, tail);
+    uint64_t end = queue_position_near(&shape, fit.lap, fit.index, tail);
     count += hint_repair(&shape.header->tail, tail, end);
     count += hint_repair(&shape.header->head, head, first_unread(&shape, end, true));
     if (shape.redeliver) hfi_shm_add64(&shape.header->returned_asked, 1);

@@ -85,4 +85,5 @@ const struct hfi_shm_kind hfi_shm_queue_kind = {.layout = QUEUE_LAYOUT,
                                                 .recover = queue_recover,
                                                 .check = queue_check,
                                                 .repair = queue_repair,
-                                                .figures = queue_figures};
+                                                .figures = queue_figures,
+                                                .show = queue_show};

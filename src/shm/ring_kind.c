@@ -1,4 +1,4 @@
-/* ring_kind.c - what the segment asks of a ring: recover, check, repair, figures.
+/* ring_kind.c - what the segment asks of a ring: recover, check, repair, figures, view.
  *
  * Invariants  every step is one compare-and-swap of a word that names the dead, or the repair of a
  *             position no living writer moves.
@@ -128,8 +128,78 @@ static void ring_figures(const struct hfi_shm_part *part, hf_shm_figures *figure
     }
 }
 
+/* --- what a view shows ------------------------------------------------------------------------ */
+
+static uint32_t reader_state(uint64_t word) {
+    if (hfi_lease_owner(word) == 0 || hfi_lease_owner(word) > HFI_SHM_OWNER_MAX)
+        return HF_SHM_STATE_DAMAGED;
+    switch (HFI_READER_STATE(word)) {
+    case HFI_READER_JOINING: return HF_SHM_STATE_JOINING;
+    case HFI_READER_RELIABLE: return HF_SHM_STATE_RELIABLE;
+    case HFI_READER_LOSSY: return HF_SHM_STATE_LOSSY;
+    default: return HF_SHM_STATE_DAMAGED;
+    }
+}
+
+/* A place for a reader, if one has it. False: enough. */
+static bool reader_show(const hf_shm_ring *ring, uint32_t index, struct hfi_shm_showing *showing) {
+    struct hfi_ring_reader *place = &ring->shared->readers[index];
+    hf_shm_view_item item = {.piece = HF_SHM_PIECE_READER, .index = index};
+    for (unsigned looks = 0; looks < HFI_SHM_LOOKS; looks++) {
+        uint64_t word = hfi_shm_load64(&place->word);
+        if (hfi_lease_owner(word) == 0 && HFI_READER_STATE(word) == HFI_READER_FREE) return true;
+        item.state = reader_state(word);
+        item.number = hfi_shm_load64(&place->cursor);
+        uint64_t commit = hfi_shm_load64(&ring->shared->commit);
+        item.value = commit > item.number ? commit - item.number : 0;
+        hfi_shm_show_owner(ring->part.shm, &item, hfi_lease_owner(word));
+        if (hfi_shm_load64(&place->word) == word) break;
+    }
+    return hfi_shm_show(showing, &item, place, sizeof *place);
+}
+
+/* One look at a position, or at the oldest one that is there if that is later. False: the writer went
+ * on meanwhile. */
+static bool element_look(const hf_shm_ring *ring, uint64_t position, hf_shm_view_item *item) {
+    struct hfi_ring *shared = ring->shared;
+    uint64_t lease = hfi_shm_load64(&shared->lease);
+    uint64_t commit = hfi_shm_load64(&shared->commit), intent = hfi_shm_load64(&shared->intent);
+    uint64_t oldest = hfi_ring_min(hfi_ring_oldest(ring, intent), commit);
+    if (position < oldest) position = oldest;
+    bool written = position < commit, announced = !written && position < intent;
+    *item = (hf_shm_view_item){.piece = HF_SHM_PIECE_ELEMENT,
+                               .index = hfi_ring_slot(ring, position),
+                               .number = position,
+                               .state = written     ? HF_SHM_STATE_FULL
+                                        : announced ? HF_SHM_STATE_WRITING
+                                                    : HF_SHM_STATE_FREE};
+    hfi_shm_show_owner(ring->part.shm, item, announced ? hfi_lease_owner(lease) : 0);
+    return hfi_shm_load64(&shared->lease) == lease && hfi_shm_load64(&shared->commit) == commit &&
+           hfi_shm_load64(&shared->intent) == intent;
+}
+
+static hf_status ring_show(const struct hfi_shm_part *part, struct hfi_shm_showing *showing) {
+    hf_shm_ring ring = {.capacity = 0};
+    if (hfi_ring_take(part, &ring) != HF_OK) return HF_E_CORRUPT; /* said */
+    if (!hfi_shm_show_holder(showing, HF_SHM_PIECE_WRITER, &ring.shared->lease,
+                             hfi_shm_load64(&ring.shared->commit)))
+        return HF_OK;
+    for (uint32_t i = 0; i < ring.readers_max; i++)
+        if (!reader_show(&ring, i, showing)) return HF_OK;
+    uint64_t position = 0;
+    for (uint64_t i = 0; i < ring.capacity; i++, position++) {
+        hf_shm_view_item item;
+        for (unsigned looks = 0; looks < HFI_SHM_LOOKS; looks++)
+            if (element_look(&ring, position, &item)) break;
+        position = item.number;
+        if (!hfi_shm_show(showing, &item, hfi_ring_at(&ring, position), ring.element_size)) break;
+    }
+    return HF_OK;
+}
+
 const struct hfi_shm_kind hfi_shm_ring_kind = {.layout = HFI_RING_LAYOUT,
                                                .recover = ring_recover,
                                                .check = ring_check,
                                                .repair = ring_repair,
-                                               .figures = ring_figures};
+                                               .figures = ring_figures,
+                                               .show = ring_show};

@@ -17,6 +17,7 @@
 #define HFI_SHM_SEGMENT_H
 
 #include <holdfast/shm.h>
+#include <holdfast/shm_view.h>
 
 #include "access.h"
 #include "base/visibility.h"
@@ -66,6 +67,7 @@ void hfi_shm_detach(struct hfi_shm_part *part);
 /* What the segment calls for each kind, on any participant's bytes; kinds.c lists them. `part` was
  * checked for kind, layout and size; its other words may be garbage. All may be NULL. */
 struct hfi_shm_finding;
+struct hfi_shm_showing;
 struct hfi_shm_kind {
     uint32_t layout;
     /* Gives back what a dead owner holds. Idempotent, run by several at once, may be killed in it. */
@@ -75,10 +77,29 @@ struct hfi_shm_kind {
     /* Rebuilds hints; returns how many things were put right. */
     size_t (*repair)(const struct hfi_shm_part *part);
     void (*figures)(const struct hfi_shm_part *part, hf_shm_figures *figures_out);
+    /* Shows each piece with hfi_shm_show; writes nothing. HF_E_CORRUPT: the header cannot be. */
+    hf_status (*show)(const struct hfi_shm_part *part, struct hfi_shm_showing *showing);
 };
 extern const struct hfi_shm_kind *const hfi_shm_kinds[HF_SHM_KIND_COUNT];
 void hfi_shm_fault(struct hfi_shm_finding *finding, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* --- what a view shows ------------------------------------------------------------------------ */
+
+/* A word that changes while its piece is looked at is looked at again, so often at most; then the item
+ * is as of the last look. */
+#define HFI_SHM_LOOKS 8
+
+/* Gives the piece that lies at `bytes` to the visitor. False: enough. */
+bool hfi_shm_show(struct hfi_shm_showing *showing, hf_shm_view_item *item, const void *bytes,
+                  uint64_t size);
+/* Who has it: fills participant, pid and dead; 0 is nobody. Look at the word that names the owner again
+ * afterwards: as long as it stands there, no other participant has this number. */
+void hfi_shm_show_owner(hf_shm *shm, hf_shm_view_item *item, uint32_t owner);
+/* One who has the right to write or read alone, if anybody has: `word` names the owner in its lower 16
+ * bits. False: enough. */
+bool hfi_shm_show_holder(struct hfi_shm_showing *showing, hf_shm_piece piece,
+                         const _Atomic uint64_t *word, uint64_t number);
 
 /* --- who lives -------------------------------------------------------------------------------- */
 
@@ -165,6 +186,10 @@ struct hfi_shm_lock {
 hf_status hfi_shm_lock_acquire(hf_shm *shm, struct hfi_shm_lock *lock, uint64_t deadline,
                                uint32_t *died_out);
 void hfi_shm_lock_release(hf_shm *shm, struct hfi_shm_lock *lock);
+/* Who holds it; 0: nobody. */
+static inline uint32_t hfi_shm_lock_owner(const struct hfi_shm_lock *lock) {
+    return hfi_shm_load32(&lock->word) & 0xffff;
+}
 /* For kind->recover: takes the lock if this dead owner holds it. True: put right what it protects, then
  * release. A lock word must not name a participant after its recovery. */
 bool hfi_shm_lock_seize(hf_shm *shm, struct hfi_shm_lock *lock, uint32_t owner);

@@ -165,6 +165,10 @@ uint32_t hfi_shm_rows(const hf_shm *shm); /* that may hold anything */
  * changes too fast. `name`, `format`: room for name_size and format_size, or NULL. */
 bool hfi_shm_see(const hf_shm *shm, uint32_t index, struct hfi_shm_sight *sight, char *name,
                  char *format);
+/* The structure that was seen is still there. */
+static inline bool hfi_shm_same_row(const hf_shm *shm, const struct hfi_shm_sight *sight) {
+    return hfi_shm_load64(&hfi_shm_row_of(shm, sight->index)->control) == sight->control;
+}
 /* The facts are possible: inside the data, aligned, mapped after this. */
 bool hfi_shm_sound(hf_shm *shm, const struct hfi_shm_facts *facts);
 /* HF_OK, HF_E_NOT_FOUND, HF_E_CORRUPT. */

@@ -357,8 +357,45 @@ static void semaphore_figures(const struct hfi_shm_part *part, hf_shm_figures *f
     figures_out->count = view_value(&view);
 }
 
+/* Who takes several permits, while somebody does. False: enough. */
+static bool collecting_show(const struct hfi_shm_part *part, struct hfi_shm_showing *showing,
+                            const struct hfi_shm_lock *lock) {
+    hf_shm_view_item item = {.piece = HF_SHM_PIECE_LOCK, .state = HF_SHM_STATE_HELD};
+    for (unsigned looks = 0; looks < HFI_SHM_LOOKS; looks++) {
+        const uint32_t owner = hfi_shm_lock_owner(lock);
+        if (owner == 0) return true;
+        hfi_shm_show_owner(part->shm, &item, owner);
+        if (hfi_shm_lock_owner(lock) == owner) break;
+    }
+    return hfi_shm_show(showing, &item, lock, sizeof *lock);
+}
+
+static hf_status semaphore_show(const struct hfi_shm_part *part, struct hfi_shm_showing *showing) {
+    struct semaphore_view view;
+    if (!semaphore_view(part, &view))
+        return hfi_shm_say(HF_E_CORRUPT, "the header of the semaphore contradicts the entry");
+    if (view.counted) {
+        const uint64_t value = hfi_shm_load64(&view.state->value);
+        hf_shm_view_item item = {.piece = HF_SHM_PIECE_PERMITS,
+                                 .number = view.most,
+                                 .value = value,
+                                 .state = value > view.most ? HF_SHM_STATE_DAMAGED
+                                          : value != 0      ? HF_SHM_STATE_FREE
+                                                            : HF_SHM_STATE_TAKEN};
+        hfi_shm_show_owner(part->shm, &item, 0);
+        (void)hfi_shm_show(showing, &item, &view.state->value, sizeof view.state->value);
+        return HF_OK;
+    }
+    if (!collecting_show(part, showing, &view.state->collecting)) return HF_OK;
+    const struct hfi_shm_slots_shown as = {.piece = HF_SHM_PIECE_PERMIT,
+                                           .taken = HF_SHM_STATE_HELD};
+    hfi_shm_slots_show(&view.slots, part->shm, &as, showing);
+    return HF_OK;
+}
+
 const struct hfi_shm_kind hfi_shm_semaphore_kind = {.layout = 1,
                                                     .recover = semaphore_recover,
                                                     .check = semaphore_check,
                                                     .repair = semaphore_repair,
-                                                    .figures = semaphore_figures};
+                                                    .figures = semaphore_figures,
+                                                    .show = semaphore_show};

@@ -110,6 +110,15 @@ bool hfi_shm_slots_search(struct hf_shm *shm, const struct hfi_shm_slots *slots,
 bool hfi_shm_slots_wrong(uint64_t word);
 /* Frees slots whose own word is wrong and makes the hints exact where nobody is at work. */
 size_t hfi_shm_slots_repair(const struct hfi_shm_slots *slots);
+/* How a view shows them: what they are, what a taken one is called, where they lie. */
+struct hfi_shm_slots_shown {
+    uint32_t piece, taken; /* hf_shm_piece, hf_shm_state                  */
+    const char *base;      /* of the first; NULL: they are their own words */
+    uint64_t stride, size; /* from one to the next, of one [bytes]        */
+};
+struct hfi_shm_showing;
+void hfi_shm_slots_show(const struct hfi_shm_slots *slots, struct hf_shm *shm,
+                        const struct hfi_shm_slots_shown *as, struct hfi_shm_showing *showing);
 /* Slots that are not free. */
 uint32_t hfi_shm_slots_taken(const struct hfi_shm_slots *slots);
 

@@ -1,4 +1,4 @@
-/* versioned.c - versioned arrays: made, opened, closed; recover, check, repair, figures.
+/* versioned.c - versioned arrays: made, opened, closed; recover, check, repair, figures, view.
  *
  * Invariants  versioned.h. Copying is in versioned_copy.c.
  * Talks to    segment.h, pages/meta.   Called by the program; by the segment through hfi_shm_kinds.
@@ -224,8 +224,48 @@ static void versioned_figures(const struct hfi_shm_part *part, hf_shm_figures *f
     figures->writers = writer != 0 && !hfi_shm_dead(part->shm, writer);
 }
 
+/* One look at what lies in a buffer. False: the writer went on meanwhile. */
+static bool copy_look(const hf_shm_versioned *versioned, uint32_t buffer, hf_shm_view_item *item) {
+    struct hfi_versioned *shared = versioned->shared;
+    uint64_t lease = hfi_shm_load64(&shared->lease);
+    uint64_t version = hfi_shm_load64(&shared->version), intent = hfi_shm_load64(&shared->intent);
+    uint32_t count = versioned->count;
+    uint64_t older = (version % count + count - buffer) % count; /* versions after the one in it */
+    *item = (hf_shm_view_item){.piece = HF_SHM_PIECE_COPY,
+                               .index = buffer,
+                               .number = version > older ? version - older : 0,
+                               .state = version <= older ? HF_SHM_STATE_FREE
+                                        : older == 0     ? HF_SHM_STATE_CURRENT
+                                                         : HF_SHM_STATE_FULL};
+    bool announced = intent != version && intent % count == buffer;
+    if (announced) {
+        item->number = intent;
+        item->state = HF_SHM_STATE_WRITING;
+    }
+    hfi_shm_show_owner(versioned->part.shm, item, announced ? hfi_lease_owner(lease) : 0);
+    return hfi_shm_load64(&shared->lease) == lease && hfi_shm_load64(&shared->version) == version &&
+           hfi_shm_load64(&shared->intent) == intent;
+}
+
+static hf_status versioned_show(const struct hfi_shm_part *part, struct hfi_shm_showing *showing) {
+    hf_shm_versioned versioned = {.count = 0};
+    if (hfi_versioned_take(part, &versioned) != HF_OK) return HF_E_CORRUPT; /* said */
+    if (!hfi_shm_show_holder(showing, HF_SHM_PIECE_WRITER, &versioned.shared->lease,
+                             hfi_shm_load64(&versioned.shared->version) + 1))
+        return HF_OK;
+    for (uint32_t buffer = 0; buffer < versioned.count; buffer++) {
+        hf_shm_view_item item;
+        for (unsigned looks = 0; looks < HFI_SHM_LOOKS; looks++)
+            if (copy_look(&versioned, buffer, &item)) break;
+        if (!hfi_shm_show(showing, &item, hfi_versioned_buffer(&versioned, buffer), versioned.size))
+            break;
+    }
+    return HF_OK;
+}
+
 const struct hfi_shm_kind hfi_shm_versioned_kind = {.layout = HFI_VERSIONED_LAYOUT,
                                                     .recover = versioned_recover,
                                                     .check = versioned_check,
                                                     .repair = versioned_repair,
-                                                    .figures = versioned_figures};
+                                                    .figures = versioned_figures,
+                                                    .show = versioned_show};

@@ -4,6 +4,7 @@
  * signal or a hang fails. After repair the check must find nothing, unless a lock names a process that
  * lives: nobody can tell that from a stopped writer. */
 #include "map_world.h"
+#include "view_help.h"
 
 #include "shm/map.h"
 
@@ -89,6 +90,7 @@ static void world_use(void *raw) {
         CHECK(hf_shm_detail()[0] != 0);
         return;
     }
+    help_view_garbage(shm, "m");
     use_all(map);
     (void)hf_shm_check(shm, "m", fault_ignored, NULL);
     (void)hf_shm_repair(shm, "m", NULL);

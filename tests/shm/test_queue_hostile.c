@@ -4,6 +4,7 @@
  * the words of slots and positions alone, after which repair must lead to a queue that check calls
  * sound and whose whole capacity can be used. Some damages are named ones that a peer could do. */
 #include "queue_world.h"
+#include "view_help.h"
 
 #include "shm/queue.h"
 
@@ -64,6 +65,7 @@ static void world_use(void *raw) {
     size_t repaired = 0;
     for (unsigned i = 0; i < 3; i++)
         use_once(world, i == 2 ? 2000000 : 0);
+    help_view_garbage(world->shm, "queue");
     (void)hf_shm_check(world->shm, "queue", NULL, NULL);
     (void)hf_shm_sweep(world->shm, &repaired);
     (void)hf_shm_repair(world->shm, "queue", &repaired);

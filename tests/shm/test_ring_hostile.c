@@ -6,6 +6,7 @@
 #include <holdfast/shm_versioned.h>
 
 #include "stream.h"
+#include "view_help.h"
 
 struct world {
     bool reliable;
@@ -125,6 +126,9 @@ static int no_fault(const char *name, const char *fault, void *context) {
 static void world_use(void *raw) {
     struct world *world = raw;
     hf_shm_figures figures;
+    help_view_garbage(world->shm, "ring");
+    help_view_garbage(world->shm, "versioned");
+    help_view_garbage(world->shm, "array");
     ring_use(world->ring, world->reader);
     versioned_use(world->versioned);
     array_use(world->array);

@@ -11,6 +11,8 @@
 
 #include <holdfast/shm_pool.h>
 
+#include "view_help.h"
+
 static const char *segment_name;
 
 static hf_shm *segment_open(hf_shm_mode mode) {
@@ -493,6 +495,7 @@ static void hostile_use(void *world) {
     hf_shm_pool *again = NULL;
     hf_shm_pool_options options;
     size_t repaired = 0;
+    help_view_garbage(hostile_shm, "pool");
     hostile_use_pool(hostile_pool);
     hf_shm_pool_options_init(&options, 0, 0);
     if (hf_shm_pool_open(hostile_shm, "pool", HF_SHM_OPEN, &options, &again) == HF_OK) {

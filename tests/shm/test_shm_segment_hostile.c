@@ -76,6 +76,11 @@ static int see_fault(const char *name, const char *fault, void *context) {
     return 0;
 }
 
+static int see_item(const hf_shm_view_item *item, void *context) {
+    CHECK(hf_shm_piece_name(item->piece)[0] != '\0');
+    return ++*(unsigned *)context == 100000;
+}
+
 static void use_all(hf_shm *shm) {
     hf_shm_info info;
     hf_stats stats;
@@ -101,6 +106,9 @@ static void use_all(hf_shm *shm) {
         hfi_shm_detach(&part);
     }
     (void)hf_shm_figures_of(shm, "large", &figures);
+    unsigned items = 0;
+    (void)hf_shm_view(shm, "large", see_item, &items);
+    (void)hf_shm_view(shm, "small", see_item, &items);
     if (hf_shm_add(shm, "more", 5000, &span) == HF_OK) {
         char *bytes = hf_shm_at(shm, span, 0, span.size);
         if (bytes != NULL) memset(bytes, 2, span.size);

@@ -16,6 +16,7 @@
 #include <holdfast/shm_semaphore.h>
 
 #include "shm_help.h"
+#include "view_help.h"
 
 #define MS      ((uint64_t)1000000)
 #define WORKERS 4
@@ -274,6 +275,7 @@ static void hostile_use(void *world) {
     struct parts again = {0};
     hf_shm_figures figures;
     size_t repaired;
+    help_view_garbage(hostile.shm, hostile_name);
     hostile_use_parts(&hostile);
     (void)hf_shm_event_open(hostile.shm, "event", HF_SHM_OPEN, NULL, &again.event);
     (void)hf_shm_semaphore_open(hostile.shm, "held", HF_SHM_OPEN, NULL, &again.held);
