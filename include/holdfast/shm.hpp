@@ -12,7 +12,7 @@
 ///  - Structures (queue, ring, map ...) must be closed before their segment: a segment that is
 ///    destroyed with some open stays mapped until the process ends.
 ///  - OutOfMemory carries no text of its own; hf_shm_detail() has the sentence.
-/// Talks to    shm.h, error.hpp, stats.hpp.
+/// Talks to    shm.h, shm_view.h, error.hpp, stats.hpp.
 /// Threads     every function from any thread; destruction and moves when no other thread uses it.
 /// Fails with  NotFound, Exists, Permission, OutOfMemory (no space, a limit), Mismatch, OwnerDied,
 ///             InvalidArgument, Timeout, Corruption, Busy.
@@ -23,6 +23,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -32,6 +33,7 @@
 
 #include <holdfast/error.hpp>
 #include <holdfast/shm.h>
+#include <holdfast/shm_view.h>
 #include <holdfast/stats.hpp>
 
 namespace hf::shm {
@@ -42,6 +44,7 @@ using Presence = hf_shm_presence;
 using DumpInfo = hf_shm_dump_info;
 using Info = hf_shm_info;
 using Figures = hf_shm_figures;
+using Item = hf_shm_view_item;
 
 /// What a segment is made or opened with; every setter returns the options.
 class Options {
@@ -327,6 +330,38 @@ public:
         const Status status = hf_shm_check(shm_, name ? name->c_str() : nullptr, visit, &all);
         if (status != HF_E_CORRUPT) detail::check(status);
         return all.take();
+    }
+    /// Calls `visit(item)` for every piece of a structure, without owning any; a visitor that returns
+    /// bool stops with false. Each item was true when it was read.
+    template <class Visit>
+    requires std::is_invocable_v<Visit &, const Item &>
+    void view(const std::string &name, Visit &&visit) const {
+        struct Walk {
+            std::remove_reference_t<Visit> *visit;
+            std::exception_ptr thrown; // must not cross the C library
+        } walk{std::addressof(visit), nullptr};
+        const auto call = [](const hf_shm_view_item *item, void *context) noexcept -> int {
+            auto *state = static_cast<Walk *>(context);
+            try {
+                if constexpr (std::is_same_v<std::invoke_result_t<Visit &, const Item &>, bool>)
+                    return (*state->visit)(*item) ? 0 : 1;
+                else
+                    (*state->visit)(*item);
+                return 0;
+            } catch (...) {
+                state->thrown = std::current_exception();
+                return 1;
+            }
+        };
+        const Status status = hf_shm_view(shm_, name.c_str(), call, &walk);
+        if (walk.thrown) std::rethrow_exception(walk.thrown);
+        detail::check(status);
+    }
+    /// A snapshot of them.
+    [[nodiscard]] std::vector<Item> view(const std::string &name) const {
+        std::vector<Item> seen;
+        view(name, [&seen](const Item &item) { seen.push_back(item); });
+        return seen;
     }
     /// Puts right what can be; returns how many things were.
     std::size_t repair(const std::optional<std::string> &name = {}) const {

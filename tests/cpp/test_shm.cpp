@@ -2,6 +2,7 @@
 #include <concepts>
 #include <cstdlib>
 #include <cstring>
+#include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -11,6 +12,7 @@
 
 #include "check.hpp"
 #include <holdfast/shm.hpp>
+#include <holdfast/shm_queue.hpp>
 
 using hf::shm::Options;
 using hf::shm::Segment;
@@ -138,6 +140,37 @@ TEST(everything_of_a_segment_is_listed) {
     CHECK(!faults[0].sentence.empty());
     CHECK_EQ(segment.repair(), 1u);
     CHECK(segment.check().empty());
+}
+
+TEST(structures_are_viewed) {
+    const Named named("cppview");
+    Segment segment{named.name, Options(1 << 20)};
+    hf::shm::Queue<Mixed> queue{segment, "queue", {.capacity = 8}};
+    queue.put({1.5, 7});
+    hf::shm::Place<Mixed> place = queue.reserve();
+    const std::vector<hf::shm::Item> items = segment.view("queue");
+    CHECK_EQ(items.size(), 8u);
+    CHECK_EQ(items[0].state, static_cast<std::uint32_t>(HF_SHM_STATE_FULL));
+    CHECK_EQ(items[0].participant, HF_SHM_NOBODY);
+    const auto *value =
+        static_cast<const Mixed *>(hf_shm_at(segment, items[0].span, 0, sizeof(Mixed)));
+    CHECK(value != nullptr && value->number == 1.5 && value->index == 7);
+    CHECK_EQ(items[1].state, static_cast<std::uint32_t>(HF_SHM_STATE_WRITING));
+    CHECK_EQ(items[1].pid, static_cast<std::uint32_t>(getpid()));
+    CHECK(std::string(hf_shm_state_name(items[1].state)) == "writing");
+    /* Every item; until it has enough; until it throws. */
+    std::size_t calls = 0;
+    segment.view("queue", [&](const hf::shm::Item &item) {
+        CHECK_EQ(item.number, calls);
+        calls++;
+    });
+    CHECK_EQ(calls, 8u);
+    calls = 0;
+    segment.view("queue", [&](const hf::shm::Item &) { return ++calls < 3; });
+    CHECK_EQ(calls, 3u);
+    const auto refuse = [](const hf::shm::Item &) { throw std::out_of_range("enough"); };
+    CHECK_THROWS(segment.view("queue", refuse), std::out_of_range);
+    CHECK_THROWS((void)segment.view("nothing"), hf::NotFound);
 }
 
 TEST(watchers_look_and_dumps_are_loaded) {
