@@ -5,7 +5,9 @@
 #define HF_TESTS_SHM_HELP_H
 
 #include <holdfast/shm.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness.h"
@@ -36,6 +38,25 @@ static inline hf_shm *help_join(const char *name) {
     hf_shm *shm = NULL;
     OK(hf_shm_open(name, HF_SHM_OPEN, NULL, &shm));
     return shm;
+}
+
+/* Runs `body` in a child that has joined the segment; it is expected to end by itself, or is killed. */
+static inline pid_t help_run(const char *name, void (*body)(hf_shm *shm)) {
+    fflush(stdout);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        CHECK_WATCHDOG(60);
+        body(help_join(name));
+        _exit(0);
+    }
+    return child;
+}
+
+static inline void help_kill(pid_t child) {
+    int status;
+    CHECK_EQ(kill(child, SIGKILL), 0);
+    CHECK_EQ(waitpid(child, &status, 0), child);
 }
 
 /* Always adds up. */

@@ -1,0 +1,185 @@
+/* test_shm_barrier - barriers: who passes when, what a death does to a round, who takes part.
+ *
+ * Method: parties are children; a second participant is the segment opened a second time. Kills under
+ * load: test_shm_sync_kill; crash points and orders: steps_sync. */
+#include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <holdfast/shm_barrier.h>
+
+#include "shm_help.h"
+
+#define MS        ((uint64_t)1000000)
+#define LONG_WAIT (10000 * MS)
+
+static const char *name;
+
+#define PARTIES 4
+
+static hf_shm_barrier *barrier_open(hf_shm *shm, uint32_t on_death) {
+    hf_shm_barrier_options options;
+    hf_shm_barrier *barrier = NULL;
+    hf_shm_barrier_options_init(&options, PARTIES);
+    options.on_death = on_death;
+    OK(hf_shm_barrier_open(shm, on_death ? "go on" : "break", HF_SHM_OPEN_OR_CREATE, &options,
+                           &barrier));
+    return barrier;
+}
+
+static _Atomic uint32_t *tally; /* shared: arrivals */
+
+static void body_rounds(hf_shm *shm) {
+    hf_shm_barrier *barrier = barrier_open(shm, HF_SHM_BARRIER_BREAK);
+    for (uint32_t round = 0; round < 300; round++) {
+        uint32_t place = 99;
+        tally[0]++;
+        OK(hf_shm_barrier_wait(barrier, LONG_WAIT, &place));
+        CHECK_LT(place, PARTIES);
+        CHECK_EQ(tally[1 + place * 300 + round]++, 0); /* each place once in each round */
+        CHECK_GE(tally[0], (round + 1) * PARTIES);     /* all have come */
+        CHECK_LE(tally[0], (round + 2) * PARTIES);
+    }
+    hf_shm_barrier_close(barrier);
+    OK(hf_shm_close(shm));
+}
+
+static void test_nobody_passes_before_all_have_come(void) {
+    hf_shm *shm = help_make(name, 1 << 20);
+    hf_shm_barrier *barrier = barrier_open(shm, HF_SHM_BARRIER_BREAK);
+    pid_t children[PARTIES];
+    tally = harness_shared(4 * (1 + 300 * PARTIES));
+    for (int i = 0; i < PARTIES; i++)
+        children[i] = help_run(name, body_rounds);
+    for (int i = 0; i < PARTIES; i++)
+        harness_expect_ok(children[i], "party");
+    CHECK_EQ(hf_shm_barrier_round(barrier), 300);
+    CHECK_EQ(hf_shm_barrier_waiting(barrier), 0);
+    /* Who gives up has not come. */
+    CHECK_EQ(hf_shm_barrier_wait(barrier, 0, NULL), HF_E_TIMEOUT);
+    CHECK_EQ(hf_shm_barrier_wait(barrier, 3 * MS, NULL), HF_E_TIMEOUT);
+    CHECK_EQ(hf_shm_barrier_waiting(barrier), 0);
+    hf_shm_barrier_close(barrier);
+    OK(hf_shm_close(shm));
+}
+
+static void *thread_comes(void *barrier) {
+    uint32_t place = 99;
+    OK(hf_shm_barrier_wait(barrier, LONG_WAIT, &place));
+    return (void *)(uintptr_t)place;
+}
+
+static void test_threads_are_parties(void) {
+    hf_shm *shm = help_make(name, 1 << 20);
+    hf_shm_barrier *barrier = barrier_open(shm, HF_SHM_BARRIER_BREAK);
+    for (int round = 0; round < 20; round++) {
+        pthread_t threads[PARTIES];
+        unsigned places = 0;
+        for (int i = 0; i < PARTIES; i++)
+            CHECK_EQ(pthread_create(&threads[i], NULL, thread_comes, barrier), 0);
+        for (int i = 0; i < PARTIES; i++) {
+            void *place;
+            CHECK_EQ(pthread_join(threads[i], &place), 0);
+            places |= 1u << (uintptr_t)place;
+        }
+        CHECK_EQ(places, (1u << PARTIES) - 1);
+    }
+    hf_shm_barrier_close(barrier);
+    OK(hf_shm_close(shm));
+}
+
+static void body_sees_the_break(hf_shm *shm) {
+    hf_shm_barrier *barrier = barrier_open(shm, HF_SHM_BARRIER_BREAK);
+    CHECK_EQ(hf_shm_barrier_wait(barrier, LONG_WAIT, NULL), HF_E_OWNER_DIED);
+    OK(hf_shm_barrier_wait(barrier, LONG_WAIT, NULL)); /* with the successor */
+}
+static void body_waits_to_die(hf_shm *shm) {
+    (void)hf_shm_barrier_wait(barrier_open(shm, HF_SHM_BARRIER_BREAK), HF_FOREVER, NULL);
+    CHECK_FAIL("it was to be killed in the barrier");
+}
+static void body_comes_once(hf_shm *shm) {
+    OK(hf_shm_barrier_wait(barrier_open(shm, HF_SHM_BARRIER_BREAK), LONG_WAIT, NULL));
+}
+
+static void test_a_death_breaks_one_round_for_all(void) {
+    hf_shm *shm = help_make(name, 1 << 20);
+    hf_shm_barrier *barrier = barrier_open(shm, HF_SHM_BARRIER_BREAK);
+    pid_t two[2] = {help_run(name, body_sees_the_break), help_run(name, body_sees_the_break)};
+    pid_t victim = help_run(name, body_waits_to_die);
+    while (hf_shm_barrier_waiting(barrier) != 3)
+        usleep(100);
+    help_kill(victim);
+    while (hf_shm_barrier_round(barrier) == 0)
+        usleep(1000);
+    /* This one had it open and was elsewhere: told once. */
+    CHECK_EQ(hf_shm_barrier_wait(barrier, LONG_WAIT, NULL), HF_E_OWNER_DIED);
+    pid_t successor = help_run(name, body_comes_once);
+    OK(hf_shm_barrier_wait(barrier, LONG_WAIT, NULL));
+    harness_expect_ok(two[0], "party");
+    harness_expect_ok(two[1], "party");
+    harness_expect_ok(successor, "successor");
+    CHECK_EQ(hf_shm_barrier_round(barrier), 2);
+    hf_shm_barrier_close(barrier);
+    OK(hf_shm_close(shm));
+}
+
+static void body_goes_on(hf_shm *shm) {
+    hf_shm_barrier *barrier = barrier_open(shm, HF_SHM_BARRIER_GO_ON);
+    for (int round = 0; round < 5; round++)
+        OK(hf_shm_barrier_wait(barrier, LONG_WAIT, NULL));
+    /* Killed, not left: the others are to see a death. */
+    kill(getpid(), SIGKILL);
+}
+
+static void test_the_rest_goes_on_without_the_dead(void) {
+    hf_shm *shm = help_make(name, 1 << 20);
+    hf_shm_barrier *barrier = barrier_open(shm, HF_SHM_BARRIER_GO_ON);
+    pid_t children[PARTIES - 1];
+    for (int i = 0; i < PARTIES - 1; i++)
+        children[i] = help_run(name, body_goes_on);
+    for (int round = 0; round < 20; round++) /* from the sixth on it is alone */
+        OK(hf_shm_barrier_wait(barrier, LONG_WAIT, NULL));
+    for (int i = 0; i < PARTIES - 1; i++)
+        CHECK_EQ(waitpid(children[i], NULL, 0), children[i]);
+    for (int i = 0; i < PARTIES - 1; i++) /* new ones take the places of the dead */
+        children[i] = help_run(name, body_goes_on);
+    usleep(50000);
+    for (int round = 0; round < 5; round++)
+        OK(hf_shm_barrier_wait(barrier, LONG_WAIT, NULL));
+    for (int i = 0; i < PARTIES - 1; i++)
+        CHECK_EQ(waitpid(children[i], NULL, 0), children[i]);
+    hf_shm_barrier_close(barrier);
+    OK(hf_shm_close(shm));
+}
+
+static void test_barrier_options_are_checked(void) {
+    hf_shm *shm = help_make(name, 1 << 20);
+    hf_shm_barrier *barrier = barrier_open(shm, HF_SHM_BARRIER_BREAK), *other = NULL;
+    hf_shm_barrier_options options;
+    hf_shm_barrier_options_init(&options, 0);
+    CHECK_EQ(hf_shm_barrier_open(shm, "x", HF_SHM_CREATE, &options, &other), HF_E_INVALID);
+    options.parties = HF_SHM_BARRIER_PARTIES_MAX + 1;
+    CHECK_EQ(hf_shm_barrier_open(shm, "x", HF_SHM_CREATE, &options, &other), HF_E_INVALID);
+    options.parties = PARTIES + 1;
+    CHECK_EQ(hf_shm_barrier_open(shm, "break", HF_SHM_OPEN, &options, &other), HF_E_MISMATCH);
+    options.parties = PARTIES;
+    options.on_death = HF_SHM_BARRIER_GO_ON;
+    CHECK_EQ(hf_shm_barrier_open(shm, "break", HF_SHM_OPEN, &options, &other), HF_E_MISMATCH);
+    OK(hf_shm_barrier_open(shm, "break", HF_SHM_OPEN, NULL, &other));
+    CHECK_EQ(hf_shm_barrier_parties(other), PARTIES);
+    OK(hf_shm_check(shm, NULL, NULL, NULL));
+    hf_shm_barrier_close(other);
+    hf_shm_barrier_close(barrier);
+    OK(hf_shm_close(shm));
+}
+
+int main(void) {
+    CHECK_WATCHDOG(120);
+    name = harness_name("barrier");
+    CHECK_RUN(test_nobody_passes_before_all_have_come);
+    CHECK_RUN(test_threads_are_parties);
+    CHECK_RUN(test_a_death_breaks_one_round_for_all);
+    CHECK_RUN(test_the_rest_goes_on_without_the_dead);
+    CHECK_RUN(test_barrier_options_are_checked);
+    return 0;
+}
