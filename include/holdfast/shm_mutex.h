@@ -11,7 +11,8 @@
  *           are HF_OK again. Unlocked without that, the next one is told the same: the doubt stays
  *           until somebody answers for the data, and nobody is shut out for ever.
  *           A thread that ended with the lock is noticed by the other threads of its process.
- * Order     not first come, first served, but who has waited for 1 ms goes before who has not.
+ * Order     not first come, first served, but of those who wait who has waited for 1 ms goes first. A
+ *           try (timeout 0) takes what is free.
  * Caveats
  *  - Not recursive: locking twice is HF_E_BUSY. Unlocking another's is HF_E_INVALID and names it.
  *  - It belongs to the thread: unlock where it was locked. The child of a fork holds nothing. */

@@ -36,8 +36,10 @@ hf_status hfi_shm_lock_acquire(hf_shm *shm, struct hfi_shm_lock *lock, uint64_t 
             continue;
         }
         if (hfi_shm_spin(&spin)) continue;
-        if (hfi_shm_patience(&patience, owner) && owner != self && hfi_shm_dead(shm, owner) &&
-            hfi_shm_pin_dead(shm, owner)) {
+        uint64_t now = deadline == HF_FOREVER ? 0 : hfi_os_clock_ns();
+        const bool late = deadline <= now; /* who waits little finds a dead holder all the same */
+        if ((hfi_shm_patience(&patience, owner) || late) && owner != self &&
+            hfi_shm_dead(shm, owner) && hfi_shm_pin_dead(shm, owner)) {
             bool taken = take_over(shm, lock, owner);
             hfi_shm_unpin_dead(shm, owner);
             if (taken) {
@@ -46,8 +48,7 @@ hf_status hfi_shm_lock_acquire(hf_shm *shm, struct hfi_shm_lock *lock, uint64_t 
             }
             continue;
         }
-        uint64_t now = deadline == HF_FOREVER ? 0 : hfi_os_clock_ns();
-        if (deadline <= now) return HF_E_TIMEOUT;
+        if (late) return HF_E_TIMEOUT;
         if ((word & WAITERS) == 0 && !hfi_shm_swap32(&lock->word, &word, word | WAITERS)) continue;
         /* The first sleep is short: only then may a dead holder be suspected. */
         uint64_t left = deadline - now, slice = waited == 0 ? SLICE_NS / 100 : SLICE_NS;

@@ -9,7 +9,8 @@
  * Invariants  taking, owning and taking over are one compare-and-swap of one word each. A dead owner's
  *             number is pinned while its word is taken over: it cannot come back to life in between.
  * Order       who has waited for 1 ms sets HURRY; then a free word is for those who have waited that
- *             long. If they are killed, the next to come has waited 1 ms soon and goes on.
+ *             long. They may have given up or been killed, and nobody can tell: so whoever will wait no
+ *             longer takes a free word whatever the flag says.
  * Killed      before the release: recover or the next taker does it. After it, before the wake-up:
  *             sleepers look again within 50 ms.
  * Threads     every function from any thread of any process.
@@ -212,9 +213,11 @@ hf_status hf_shm_mutex_lock(hf_shm_mutex *mutex, uint64_t timeout_ns) {
     while (status == HF_E_EMPTY)
         status = mutex_wait_once(mutex, &wait, deadline);
     if (status == HF_OK) return mutex_taken(mutex);
-    /* Not at all waited: a dead owner is to be found all the same. */
+    /* The last look: a dead owner is to be found also by who waits little or not at all. */
     word = hfi_shm_load64(&mutex->state->word);
-    if (timeout_ns == 0 && word_owner(word) != 0 && mutex_take_over(mutex, &wait, word))
+    wait.hurry_at = 0;
+    if (mutex_take(mutex, &wait, &word) ||
+        (word_owner(word) != 0 && mutex_take_over(mutex, &wait, word)))
         return mutex_taken(mutex);
     return mutex_refuse(mutex, HF_E_TIMEOUT, "hf_shm_mutex_lock");
 }

@@ -206,6 +206,31 @@ static void test_permits_of_a_killed_one_come_back(void) {
     OK(hf_shm_close(shm));
 }
 
+static void body_collects_and_waits(hf_shm *shm) {
+    (void)hf_shm_semaphore_wait(semaphore_open(shm, 0, 4), 4, HF_FOREVER);
+    CHECK_FAIL("it was to be killed while it collected");
+}
+
+static void test_who_does_not_wait_finds_that_a_collector_was_killed(void) {
+    hf_shm *shm = help_make(name, 1 << 20);
+    hf_shm_semaphore *semaphore = semaphore_open(shm, 0, 4);
+    OK(hf_shm_semaphore_wait(semaphore, 1, 0));
+    pid_t child = help_run(name, body_collects_and_waits);
+    while (hf_shm_semaphore_value(semaphore) != 0)
+        usleep(100);
+    CHECK_EQ(hf_shm_semaphore_wait(semaphore, 3, 0), HF_E_TIMEOUT); /* it lives */
+    help_kill(child);
+    hf_status status = HF_E_TIMEOUT;
+    for (int i = 0; i < 10000 && status == HF_E_TIMEOUT; i++) {
+        status = hf_shm_semaphore_wait(semaphore, 3, 0);
+        usleep(1000); /* the search for dead holders is bounded in time */
+    }
+    OK(status);
+    OK(hf_shm_semaphore_post(semaphore, 4));
+    hf_shm_semaphore_close(semaphore);
+    OK(hf_shm_close(shm));
+}
+
 /* --- mutex ------------------------------------------------------------------------------------ */
 
 static hf_shm_mutex *mutex_open(hf_shm *shm) {
@@ -274,6 +299,38 @@ static void test_owner_died_is_said_until_somebody_answers_for_it(void) {
     OK(hf_shm_close(shm));
 }
 
+/* Who has waited for 1 ms asks to go first; nobody knows whether it waits still. */
+static void test_a_try_takes_what_is_free_after_others_gave_up(void) {
+    hf_shm *mine = help_make(name, 1 << 20), *theirs = help_join(name);
+    hf_shm_mutex *here = mutex_open(mine), *there = mutex_open(theirs);
+    for (int round = 0; round < 2; round++) {
+        OK(hf_shm_mutex_lock(here, 0));
+        CHECK_EQ(hf_shm_mutex_lock(there, 5 * MS), HF_E_TIMEOUT);
+        OK(hf_shm_mutex_unlock(here));
+        OK(hf_shm_mutex_lock(here, round == 0 ? 0 : MS / 10));
+        OK(hf_shm_mutex_unlock(here));
+    }
+    hf_shm_mutex_close(here);
+    hf_shm_mutex_close(there);
+    OK(hf_shm_close(theirs));
+    OK(hf_shm_close(mine));
+}
+
+static void test_who_waits_little_finds_a_dead_owner(void) {
+    hf_shm *shm = help_make(name, 1 << 20);
+    hf_shm_mutex *mutex = mutex_open(shm);
+    pid_t child = help_run(name, body_locks_and_sleeps);
+    while (hf_shm_mutex_owner(mutex, NULL, NULL) != HF_OK)
+        usleep(100);
+    CHECK_EQ(hf_shm_mutex_lock(mutex, 1000), HF_E_TIMEOUT);
+    help_kill(child);
+    CHECK_EQ(hf_shm_mutex_lock(mutex, 1000), HF_E_OWNER_DIED);
+    OK(hf_shm_mutex_consistent(mutex));
+    OK(hf_shm_mutex_unlock(mutex));
+    hf_shm_mutex_close(mutex);
+    OK(hf_shm_close(shm));
+}
+
 static void *thread_locks_and_ends(void *mutex) {
     OK(hf_shm_mutex_lock(mutex, 0));
     return NULL;
@@ -332,8 +389,11 @@ int main(void) {
     CHECK_RUN(test_counted_permits_are_a_number);
     CHECK_RUN(test_waits_for_several_do_not_block_each_other);
     CHECK_RUN(test_permits_of_a_killed_one_come_back);
+    CHECK_RUN(test_who_does_not_wait_finds_that_a_collector_was_killed);
     CHECK_RUN(test_mutex_refuses_what_is_wrong);
     CHECK_RUN(test_owner_died_is_said_until_somebody_answers_for_it);
+    CHECK_RUN(test_a_try_takes_what_is_free_after_others_gave_up);
+    CHECK_RUN(test_who_waits_little_finds_a_dead_owner);
     CHECK_RUN(test_thread_that_ended_with_the_lock_is_noticed);
     CHECK_RUN(test_who_waits_gets_it_in_the_end);
     return 0;
