@@ -12,10 +12,11 @@
  *           per handle). The round after it is whole again: it waits for n, the successor included.
  *           HF_SHM_BARRIER_GO_ON: who takes part and is killed is not waited for any more, neither in
  *           this round nor in later ones, until a new participant takes its place.
- * Timeout   who gives up takes its arrival back, and the round goes on waiting for n.
+ * Timeout   who gives up takes its arrival back, and the round goes on waiting for n. It takes part still.
  * Caveats
- *  - A participant that closes the barrier, or stops coming, is waited for: only a death is noticed. A
- *    process that ends without closing has died.
+ *  - A participant that closes the barrier, leaves the segment or stops coming is waited for: only a
+ *    death is noticed. A process that returns from main or calls exit has left; one that is killed,
+ *    aborts or calls _exit has died.
  *  - Every function may be called from any thread; close when no other thread uses the barrier. */
 #ifndef HOLDFAST_SHM_BARRIER_H
 #define HOLDFAST_SHM_BARRIER_H

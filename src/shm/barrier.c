@@ -79,13 +79,15 @@ hf_status hf_shm_barrier_open(hf_shm *shm, const char *name, hf_shm_mode mode,
     return HF_OK;
 }
 
-/* Who closes takes part no more: its death is nobody's business then. */
+/* Who closes takes part no more: its death is nobody's business then. A seat of the present round is
+ * another handle's, in which somebody waits. */
 void hf_shm_barrier_close(hf_shm_barrier *barrier) {
     if (!barrier) return;
     const uint32_t self = hfi_shm_self(barrier->part.shm);
+    const uint32_t round = phase_round(hfi_shm_load64(barrier->view.phase));
     for (uint32_t i = 0; i < barrier->view.parties && self != 0; i++) {
         uint64_t seat = hfi_shm_load64(&barrier->view.seats[i]);
-        if (seat_owner(seat) == self)
+        if (seat_owner(seat) == self && seat_round(seat) != round)
             (void)hfi_shm_swap64(&barrier->view.seats[i], &seat, seat_make(seat_round(seat), 0));
     }
     hfi_shm_handle_close(barrier, sizeof *barrier);
@@ -126,7 +128,8 @@ static uint32_t barrier_sit(const struct barrier_view *view, uint32_t round, uin
     return UINT32_MAX;
 }
 
-/* Gives the arrival back, unless the round has ended: then *phase_out is what followed. */
+/* Gives the arrival back, unless the round has ended: then *phase_out is what followed. The seat stays
+ * this participant's, as of the round before: it takes part still, and its death is to be noticed. */
 static bool barrier_withdraw(const struct barrier_view *view, uint32_t index, uint32_t round,
                              uint32_t self, uint64_t *phase_out) {
     const uint64_t mine = seat_make(round, self);
@@ -136,7 +139,8 @@ static bool barrier_withdraw(const struct barrier_view *view, uint32_t index, ui
     for (int tries = 0; tries < BARRIER_TRIES && phase_round(phase) == round; tries++) {
         if (!HFI_SHM_MUTANT(541) && !hfi_shm_swap64(view->phase, &phase, phase_withdrawn(phase)))
             continue;
-        (void)hfi_shm_swap64(&view->seats[index], &leaving, seat_make(round, 0));
+        const uint64_t back = seat_make((round - 1) & ROUND_MASK, self);
+        (void)hfi_shm_swap64(&view->seats[index], &leaving, back);
         hfi_shm_signal(view->passed, INT32_MAX); /* there is a seat for who waits for one */
         return true;
     }
@@ -223,6 +227,10 @@ hf_status hf_shm_barrier_wait(hf_shm_barrier *barrier, uint64_t timeout_ns, uint
         if (hfi_shm_patience(&wait.patience, phase_round(phase)))
             barrier_search(barrier, wait.self);
         if (hfi_shm_wait(view->passed, turn, deadline) != HF_E_TIMEOUT) continue;
+        /* The last look: who waits little or not at all is told of a death, too. */
+        barrier_search(barrier, wait.self);
+        over = barrier_look(view, &wait, &phase);
+        if (over) break;
         if (wait.seat == UINT32_MAX ||
             barrier_withdraw(view, wait.seat, wait.round, wait.self, &phase))
             return hfi_shm_say(HF_E_TIMEOUT,

@@ -2,7 +2,8 @@
  *
  * Contract    struct hfi_shm_kind.   Talks to segment.h, barrier_state.h.   Called by kinds.c.
  * Invariants  one death breaks one round: the phase names the culprit of the last broken one, so that
- *             whoever recovers the same participant at the same time, or again, sees that it is done.
+ *             whoever recovers the same participant again sees that it is done. (If that is interrupted
+ *             and another death comes in between, it breaks a second one: better than none.)
  * Killed      recover is run again for the same owner by the next one, from any point.
  * Threads     by several processes at once, while others use the barrier. */
 #include <inttypes.h>
@@ -40,14 +41,15 @@ uint32_t hfi_shm_barrier_arrived(const struct barrier_view *view) {
     return arrived;
 }
 
-/* Breaks the round for the death of one who sat in it, or in the one before, once. */
+/* Breaks the present round for the death of one who took part, once. Its seat may be of any round
+ * before: those in between were broken by other deaths. */
 static void barrier_break(const struct barrier_view *view, uint64_t seat) {
     const uint32_t owner = seat_owner(seat);
     uint64_t phase = hfi_shm_load64(view->phase);
     for (int tries = 0; tries < BARRIER_TRIES; tries++) {
         const uint32_t ago = (phase_round(phase) - seat_round(seat)) & ROUND_MASK;
         const bool done = (phase_outcomes(phase) & 1) != 0 && phase_culprit(phase) == owner;
-        if (ago > 1 || (ago == 1 && done && !HFI_SHM_MUTANT(542))) return;
+        if (ago != 0 && done && !HFI_SHM_MUTANT(542)) return;
         if (!hfi_shm_swap64(view->phase, &phase, phase_next(phase, true, owner))) continue;
         hfi_shm_signal(view->passed, INT32_MAX);
         return;

@@ -152,6 +152,113 @@ static void test_the_rest_goes_on_without_the_dead(void) {
     OK(hf_shm_close(shm));
 }
 
+/* --- who takes part --------------------------------------------------------------------------- */
+
+static hf_shm_barrier *barrier_of(hf_shm *shm, uint32_t parties) {
+    hf_shm_barrier_options options;
+    hf_shm_barrier *barrier = NULL;
+    hf_shm_barrier_options_init(&options, parties);
+    OK(hf_shm_barrier_open(shm, "few", HF_SHM_OPEN_OR_CREATE, &options, &barrier));
+    return barrier;
+}
+
+static void body_comes_and_stays_away(hf_shm *shm) {
+    OK(hf_shm_barrier_wait(barrier_of(shm, 3), LONG_WAIT, NULL));
+    for (;;)
+        pause();
+}
+
+static void test_every_death_is_told_also_of_one_who_missed_a_round(void) {
+    hf_shm *shm = help_make(name, 1 << 20);
+    hf_shm_barrier *barrier = barrier_of(shm, 3);
+    pid_t first = help_run(name, body_comes_and_stays_away);
+    pid_t second = help_run(name, body_comes_and_stays_away);
+    OK(hf_shm_barrier_wait(barrier, LONG_WAIT, NULL));
+    help_kill(first);
+    CHECK_EQ(hf_shm_barrier_wait(barrier, LONG_WAIT, NULL), HF_E_OWNER_DIED);
+    help_kill(second); /* had not come to the round that is broken */
+    CHECK_EQ(hf_shm_barrier_wait(barrier, LONG_WAIT, NULL), HF_E_OWNER_DIED);
+    CHECK_EQ(hf_shm_barrier_wait(barrier, 100 * MS, NULL),
+             HF_E_TIMEOUT); /* two deaths, two rounds */
+    CHECK_EQ(hf_shm_barrier_round(barrier), 3);
+    hf_shm_barrier_close(barrier);
+    OK(hf_shm_close(shm));
+}
+
+static void test_who_looks_without_waiting_is_told_of_a_death(void) {
+    hf_shm *shm = help_make(name, 1 << 20);
+    hf_shm_barrier *barrier = barrier_of(shm, 3);
+    pid_t two[2] = {help_run(name, body_comes_and_stays_away),
+                    help_run(name, body_comes_and_stays_away)};
+    OK(hf_shm_barrier_wait(barrier, LONG_WAIT, NULL));
+    CHECK_EQ(hf_shm_barrier_wait(barrier, 0, NULL), HF_E_TIMEOUT);
+    help_kill(two[0]);
+    CHECK_EQ(hf_shm_barrier_wait(barrier, 0, NULL), HF_E_OWNER_DIED);
+    CHECK_EQ(hf_shm_barrier_wait(barrier, 0, NULL), HF_E_TIMEOUT);
+    help_kill(two[1]);
+    hf_shm_barrier_close(barrier);
+    OK(hf_shm_close(shm));
+}
+
+static void body_gives_up_and_stays_away(hf_shm *shm) {
+    hf_shm_barrier *barrier = barrier_of(shm, 2);
+    OK(hf_shm_barrier_wait(barrier, LONG_WAIT, NULL));
+    CHECK_EQ(hf_shm_barrier_wait(barrier, 3 * MS, NULL), HF_E_TIMEOUT);
+    CHECK_EQ(hf_shm_barrier_waiting(barrier), 0);
+    tally[0] = 1;
+    for (;;)
+        pause();
+}
+
+static void test_death_of_one_who_gave_up_is_told(void) {
+    hf_shm *shm = help_make(name, 1 << 20);
+    hf_shm_barrier *barrier = barrier_of(shm, 2);
+    tally = harness_shared(sizeof *tally);
+    pid_t child = help_run(name, body_gives_up_and_stays_away);
+    OK(hf_shm_barrier_wait(barrier, LONG_WAIT, NULL));
+    while (tally[0] == 0)
+        usleep(1000);
+    help_kill(child);
+    CHECK_EQ(hf_shm_barrier_wait(barrier, LONG_WAIT, NULL), HF_E_OWNER_DIED);
+    hf_shm_barrier_close(barrier);
+    OK(hf_shm_close(shm));
+}
+
+static void test_closing_a_handle_leaves_who_waits_with_another(void) {
+    hf_shm *shm = help_make(name, 1 << 20), *theirs = help_join(name);
+    hf_shm_barrier *one = barrier_of(shm, 2), *two = barrier_of(shm, 2);
+    hf_shm_barrier *other = barrier_of(theirs, 2);
+    pthread_t thread;
+    void *place;
+    CHECK_EQ(pthread_create(&thread, NULL, thread_comes, two), 0);
+    while (hf_shm_barrier_waiting(one) != 1)
+        usleep(1000);
+    hf_shm_barrier_close(one);
+    CHECK_EQ(hf_shm_barrier_waiting(other), 1);
+    OK(hf_shm_barrier_wait(other, LONG_WAIT, NULL));
+    CHECK_EQ(pthread_join(thread, &place), 0);
+    hf_shm_barrier_close(two);
+    hf_shm_barrier_close(other);
+    OK(hf_shm_close(theirs));
+    OK(hf_shm_close(shm));
+}
+
+static void body_comes_and_exits(hf_shm *shm) {
+    OK(hf_shm_barrier_wait(barrier_of(shm, 2), LONG_WAIT, NULL));
+    exit(0);
+}
+
+static void test_who_exits_has_left_and_is_waited_for(void) {
+    hf_shm *shm = help_make(name, 1 << 20);
+    hf_shm_barrier *barrier = barrier_of(shm, 2);
+    pid_t child = help_run(name, body_comes_and_exits);
+    OK(hf_shm_barrier_wait(barrier, LONG_WAIT, NULL));
+    harness_expect_ok(child, "exits");
+    CHECK_EQ(hf_shm_barrier_wait(barrier, 20 * MS, NULL), HF_E_TIMEOUT);
+    hf_shm_barrier_close(barrier);
+    OK(hf_shm_close(shm));
+}
+
 static void test_barrier_options_are_checked(void) {
     hf_shm *shm = help_make(name, 1 << 20);
     hf_shm_barrier *barrier = barrier_open(shm, HF_SHM_BARRIER_BREAK), *other = NULL;
@@ -180,6 +287,11 @@ int main(void) {
     CHECK_RUN(test_threads_are_parties);
     CHECK_RUN(test_a_death_breaks_one_round_for_all);
     CHECK_RUN(test_the_rest_goes_on_without_the_dead);
+    CHECK_RUN(test_every_death_is_told_also_of_one_who_missed_a_round);
+    CHECK_RUN(test_who_looks_without_waiting_is_told_of_a_death);
+    CHECK_RUN(test_death_of_one_who_gave_up_is_told);
+    CHECK_RUN(test_closing_a_handle_leaves_who_waits_with_another);
+    CHECK_RUN(test_who_exits_has_left_and_is_waited_for);
     CHECK_RUN(test_barrier_options_are_checked);
     return 0;
 }
