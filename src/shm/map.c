@@ -13,8 +13,6 @@
 
 #include <stdio.h>
 
-#include <holdfast/heap.h>
-
 #include "base/assert.h"
 #include "os/os.h"
 #include "pages/meta.h"
@@ -257,7 +255,7 @@ hf_status hf_shm_map_open(hf_shm *shm, const char *name, hf_shm_mode mode,
         if (map) hfi_meta_free(map, sizeof *map);
         hfi_shm_detach(&part);
         return map ? hfi_shm_say(HF_E_CORRUPT, "the header of map '%s' is damaged", name)
-                   : HF_E_NO_MEMORY;
+                   : hfi_shm_say(HF_E_NO_MEMORY, "map '%s': no memory for its handle", name);
     }
     map->wait_ns = o->wait_ns;
     *map_out = map;

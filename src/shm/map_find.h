@@ -21,6 +21,14 @@ struct map_place {
 /* map_write.c: fills the rest from shard and print. HF_E_CORRUPT: a cell refers to a record of others. */
 hf_status hfi_map_find(hf_shm_map *map, struct map_place *place, const void *key, size_t key_size);
 
+/* A cell under the lock of its shard, where every state is final. */
+static inline hf_status map_place_damaged(uint32_t shard) {
+    return hfi_shm_say(HF_E_CORRUPT,
+                       "a place in shard %u of the map refers to no record of it: repair it with "
+                       "hf_shm_repair",
+                       shard);
+}
+
 static inline bool map_key_fits(const hf_shm_map *map, const void *key, size_t key_size) {
     if (key_size == map->g.key_size) return key != NULL;
     return map->g.bytes && key_size < map->g.key_size && (key != NULL || key_size == 0);

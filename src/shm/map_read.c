@@ -5,8 +5,9 @@
  * Invariants  a cell is changed away from a record before that record is filled again, and the own word
  *             changes after the filling and before a cell refers to it. So if the cell is the same
  *             after the copy, and then the own word as before it, nobody filled the record while it was
- *             copied, and the copy is the value that the key had when the cell was looked at again. A key never changes its cell, so a look at every place where it may be
- *             misses it only if it was absent at some moment of the look.
+ *             copied, and the copy is the value that the key had when the cell was looked at again.
+ *             A key never changes its cell, so a look at every place where it may be misses it only if
+ *             it was absent at some moment of the look.
  * Talks to    map.h, map_hash.h.   Called by the program.
  * Threads     any. After TRIES_MAX times "again" the shard's lock is taken: a bound, not a need.
  * Fails with  HF_E_NOT_FOUND; HF_E_INVALID; HF_E_CORRUPT if a cell refers to no record of its shard
@@ -85,15 +86,6 @@ static enum outcome key_read(hf_shm_map *map, uint64_t hash, const void *key, si
     return OTHER;
 }
 
-/* `who` is a shard; its lock makes every state final: AGAIN is damage. */
-static hf_status damage(hf_shm_map *map, uint32_t shard) {
-    (void)map;
-    return hfi_shm_say(HF_E_CORRUPT,
-                       "a place in shard %u of the map refers to no record of it: repair it with "
-                       "hf_shm_repair",
-                       shard);
-}
-
 hf_status hf_shm_map_get(hf_shm_map *map, const void *key, size_t key_size, void *value_out,
                          size_t value_size, size_t *size_out, uint64_t *version_out) {
     if (map == NULL || (value_out == NULL && value_size != 0) || !map_key_fits(map, key, key_size))
@@ -109,7 +101,7 @@ hf_status hf_shm_map_get(hf_shm_map *map, const void *key, size_t key_size, void
         tries = TRIES_MAX;
         outcome = key_read(map, hash, key, key_size, &reading, &tries);
         hfi_map_unlock(map, shard);
-        if (outcome == AGAIN) return damage(map, shard);
+        if (outcome == AGAIN) return map_place_damaged(shard);
     }
     if (outcome == OTHER) return HF_E_NOT_FOUND;
     if (size_out) *size_out = reading.value_size;
@@ -173,7 +165,7 @@ hf_status hf_shm_map_next(hf_shm_map *map, hf_shm_map_cursor *cursor, void *key_
             hfi_map_unlock(map, shard);
             if (outcome == AGAIN) {
                 cursor->place++; /* the next call goes on behind it */
-                return damage(map, shard);
+                return map_place_damaged(shard);
             }
         }
         if (outcome == OTHER) continue;

@@ -15,13 +15,6 @@
 
 #include "map_find.h"
 
-static hf_status place_damaged(uint32_t shard) {
-    return hfi_shm_say(HF_E_CORRUPT,
-                       "shard %u of the map refers to a record that is not its own: repair it with "
-                       "hf_shm_repair",
-                       shard);
-}
-
 hf_status hfi_map_find(hf_shm_map *map, struct map_place *p, const void *key, size_t key_size) {
     uint64_t empty = MAP_NONE;
     p->record = MAP_NONE;
@@ -36,10 +29,10 @@ hf_status hfi_map_find(hf_shm_map *map, struct map_place *p, const void *key, si
             }
             if (word >> 32 != p->print) continue;
             uint64_t index = map_cell_record(word);
-            if (index >= map->g.records) return place_damaged(p->shard);
+            if (index >= map->g.records) return map_place_damaged(p->shard);
             struct map_record *record = map_record(map, index);
             if (map_owner_shard(hfi_shm_load64(&record->own)) != p->shard + 1)
-                return place_damaged(p->shard);
+                return map_place_damaged(p->shard);
             if (hfi_shm_load32(&record->key_size) != key_size ||
                 !map_key_same(map_record_key(record), key, key_size))
                 continue;
@@ -132,14 +125,14 @@ static hf_status change_replace(hf_shm_map *map, const struct map_place *p, stru
     struct map_shard *s = &map->shards[p->shard];
     uint64_t spare = 0;
     if (!HFI_SHM_MUTANT(807)) hfi_shm_store64(&s->intent, p->record + 1);
-    if (!spare_fill(map, p, change, &spare)) return place_damaged(p->shard);
+    if (!spare_fill(map, p, change, &spare)) return map_place_damaged(p->shard);
     cell_store(map, p, spare);
     hfi_shm_store64(&s->spare, p->record);
     hfi_shm_store64(&s->intent, 0);
     return HF_OK;
 }
 
-/* HF_E_FULL without a sentence: no record is free. */
+/* HF_E_FULL without a sentence: there may be room after a rescue. */
 static hf_status change_insert(hf_shm_map *map, struct map_place *p, struct change *change) {
     struct map_shard *s = &map->shards[p->shard];
     uint64_t count = hfi_shm_load64(&s->count), spare = 0, fresh = 0;
@@ -147,7 +140,7 @@ static hf_status change_insert(hf_shm_map *map, struct map_place *p, struct chan
     if (!spare_fill(map, p, change, &spare)) {
         hfi_map_record_free(map, fresh);
         hfi_shm_store64(&s->intent, 0);
-        return place_damaged(p->shard);
+        return map_place_damaged(p->shard);
     }
     hfi_shm_store64(&s->count, count + 1);
     cell_store(map, p, spare);
@@ -200,8 +193,10 @@ static hf_status map_put(hf_shm_map *map, struct change *change, uint64_t *versi
         hfi_map_unlock(map, p.shard);
         if (status == HF_OK && version_out) *version_out = change->version;
         /* Somebody may have died with the last record in his hands. */
-        if (status == HF_E_FULL && again && hfi_map_rescue(map) != 0) continue;
-        return status;
+        if (status != HF_E_FULL) return status;
+        if (again && hfi_map_rescue(map) != 0) continue;
+        return hfi_shm_say(status, "no room for another key: the map was made for %llu",
+                           (unsigned long long)map->g.capacity);
     }
 }
 
@@ -262,7 +257,7 @@ static hf_status shard_clear(hf_shm_map *map, uint32_t shard) {
             p.record = map_cell_record(word);
             if (p.record >= map->g.records ||
                 map_owner_shard(hfi_shm_load64(&map_record(map, p.record)->own)) != shard + 1)
-                return place_damaged(shard);
+                return map_place_damaged(shard);
             change_erase(map, &p);
         }
     }

@@ -184,6 +184,7 @@ static void fill_and_empty(uint64_t capacity) {
         for (uint64_t key = 0; key < capacity; key++)
             CHECK_EQ(map_put_number(map, key, round), HF_OK);
         CHECK_EQ(map_put_number(map, capacity, 1), HF_E_FULL);
+        CHECK_SAY(strstr(hf_shm_detail(), "made for") != NULL, "%s", hf_shm_detail());
         uint64_t number = 0;
         CHECK_EQ(map_get_number(map, capacity, &number), HF_E_NOT_FOUND);
         for (uint64_t key = 0; key < capacity; key++) { /* full: but every key can change */
