@@ -5,7 +5,7 @@
  * Contract    the layout follows from capacity, object size and alignment alone, so that it can be
  *             computed anew and compared; the header repeats them for checking.
  * Invariants  capacity and object size are those of the entry; nothing is computed from garbage.
- * Talks to    segment.h, slots.h.   Called by pool.c, pool_bulk.c, pool_kind.c.
+ * Talks to    segment.h, slots.h.   Called by pool.c, pool_look.c, pool_kind.c.
  * Threads     constant after open, but for look_next. */
 #ifndef HFI_SHM_POOL_STATE_H
 #define HFI_SHM_POOL_STATE_H

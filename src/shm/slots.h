@@ -9,7 +9,7 @@
  * Invariants  a slot changes hands by one compare-and-swap of its own word, and every giving back and
  *             taking over makes the handle stale. A hint that is set too much costs one look; one that
  *             is missing costs a rebuild, which a death asks for (state.suspect).
- * Talks to    access.h.   Called by shm/pool.c, shm/semaphore.c, shm/map.c: the bytes are theirs.
+ * Talks to    access.h.   Called by shm/pool*.c, shm/semaphore.c: the bytes are theirs.
  * Threads     everything is lock-free and may be called by any thread of any process.
  * Fails with  HF_E_STALE: the handle is of a former use. HF_E_INVALID: it never was one of these
  *             slots, or another owner has it (hfi_shm_slots_word tells which).
