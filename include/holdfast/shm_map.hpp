@@ -191,12 +191,14 @@ public:
         iterator &operator++() {
             KeyRoom key;
             Room value;
-            if (yes(hf_shm_map_next(map_, &cursor_, key.bytes, sizeof(K), nullptr, value.bytes,
-                                    sizeof(V), nullptr, nullptr),
-                    HF_E_EMPTY))
-                now_.emplace(*key.value(), *value.value());
-            else
-                now_.reset();
+            std::size_t size = 0;
+            now_.reset();
+            if (!yes(hf_shm_map_next(map_, &cursor_, key.bytes, sizeof(K), nullptr, value.bytes,
+                                     sizeof(V), &size, nullptr),
+                     HF_E_EMPTY))
+                return *this;
+            if (size != sizeof(V)) hf::raise(HF_E_MISMATCH, "a value of another size");
+            now_.emplace(*key.value(), *value.value());
             return *this;
         }
         void operator++(int) { ++*this; }
@@ -247,15 +249,20 @@ public:
     }
     [[nodiscard]] std::optional<VersionedValue<std::string>>
     get_versioned(std::string_view key) const {
-        std::string value(room(), '\0');
+        std::string value(room_first, '\0');
         std::size_t size = 0;
         std::uint64_t version = 0;
-        if (!yes(hf_shm_map_get(native(), key.data(), key.size(), value.data(), value.size(), &size,
-                                &version),
-                 HF_E_NOT_FOUND))
-            return std::nullopt;
-        value.resize(size);
-        return VersionedValue<std::string>{std::move(value), version};
+        for (;;) {
+            const Status status = hf_shm_map_get(native(), key.data(), key.size(), value.data(),
+                                                 value.size(), &size, &version);
+            const bool longer = status == HF_E_INVALID && size > value.size();
+            if (!longer && !yes(status, HF_E_NOT_FOUND)) return std::nullopt;
+            value.resize(size);
+            if (!longer) return VersionedValue<std::string>{std::move(value), version};
+        }
+    }
+    [[nodiscard]] bool contains(std::string_view key) const {
+        return get_versioned(key).has_value();
     }
     std::uint64_t put(std::string_view key, std::string_view value) const {
         std::uint64_t version = 0;
@@ -274,6 +281,16 @@ public:
                                          value.size(), version, nullptr),
                    version == 0 ? HF_E_EXISTS : HF_E_STALE, HF_E_NOT_FOUND);
     }
+    /// As Map::update; `function` takes and returns a string (optional: none if there is no key).
+    template <class Function> std::string update(std::string_view key, Function &&function) const {
+        for (;;) {
+            auto found = get_versioned(key);
+            const std::uint64_t version = found ? found->version : 0;
+            std::string value = function(found ? std::optional<std::string>(std::move(found->value))
+                                               : std::optional<std::string>());
+            if (replace_if(key, value, version)) return value;
+        }
+    }
     bool erase(std::string_view key) const {
         return yes(hf_shm_map_erase(native(), key.data(), key.size()), HF_E_NOT_FOUND);
     }
@@ -283,7 +300,8 @@ public:
     }
     /// Calls function(key, value) for each; true from it stops.
     template <class Function> void each(Function &&function) const {
-        std::string key(options().key_size, '\0'), value(room(), '\0');
+        const hf_shm_map_options most = options();
+        std::string key(most.key_size, '\0'), value(most.value_size, '\0');
         hf_shm_map_cursor cursor{};
         std::size_t key_size = 0, value_size = 0;
         while (yes(hf_shm_map_next(native(), &cursor, key.data(), key.size(), &key_size,
@@ -295,7 +313,8 @@ public:
     }
 
 private:
-    [[nodiscard]] std::size_t room() const noexcept { return options().value_size; }
+    /// Tried first: the longest value there may be can be a gigabyte.
+    static constexpr std::size_t room_first = 512;
 
     static Options fitted(std::size_t key_size, std::size_t value_size,
                           std::uint64_t capacity) noexcept {

@@ -31,7 +31,8 @@ namespace hf::shm {
 
 struct PoolOptions {
     std::uint64_t capacity = 0;
-    bool sanitize = false; // given back objects are zeroed
+    bool sanitize = false;       // given back objects are zeroed
+    std::uint64_t alignment = 0; // 8 to 4096 [bytes]; 0: that of T, 64 at least
 };
 
 template <Element T> class Pool : public detail::Owned<hf_shm_pool, &hf_shm_pool_close> {
@@ -85,7 +86,10 @@ public:
         hf_shm_pool_options native;
         hf_shm_pool_options_init(&native, options.capacity, sizeof(T));
         native.sanitize = options.sanitize ? 1 : 0;
-        native.alignment = std::max<std::uint64_t>(64, alignof(T));
+        native.alignment =
+            options.alignment ? options.alignment : std::max<std::uint64_t>(64, alignof(T));
+        if (native.alignment < alignof(T))
+            hf::raise(HF_E_INVALID, "alignment is less than that of the pool's type");
         native.format = format_of<T>();
         hf::check(hf_shm_pool_open(segment, name.c_str(), mode, &native, &native_),
                   hf_shm_detail());

@@ -137,6 +137,30 @@ TEST(bytes_of_any_length) {
     CHECK_THROWS(map.put("k", std::string(257, 'v')), hf::InvalidArgument);
 }
 
+TEST(long_bytes_are_found_and_updated) {
+    const auto segment = segment_of_4_mib();
+    hf::shm::BytesMap map(segment, "names", 64, 1 << 20, 2);
+    for (std::size_t size : {0, 511, 512, 513, 70'000, 1 << 20}) {
+        map.put("k", std::string(size, 'v'));
+        CHECK(map.get("k") == std::string(size, 'v'));
+    }
+    CHECK(map.contains("k") && !map.contains("x"));
+    const auto longer = [](std::optional<std::string> old) { return old.value_or("") + "!"; };
+    CHECK_EQ(map.update("x", longer), std::string("!"));
+    CHECK_EQ(map.update("x", longer), std::string("!!"));
+    CHECK_EQ(map.get("x").value_or(""), std::string("!!"));
+    CHECK_THROWS(map.get(std::string(65, 'k')), hf::InvalidArgument);
+}
+
+TEST(value_of_another_size_is_a_mismatch) {
+    const auto segment = segment_of_4_mib();
+    Quotes quotes(segment, "quotes", 10);
+    const std::uint64_t key = 1;
+    CHECK_EQ(hf_shm_map_put(quotes.native(), &key, sizeof key, "short", 5, nullptr), HF_OK);
+    CHECK_THROWS(quotes.get(1), hf::Mismatch);
+    CHECK_THROWS(quotes.begin(), hf::Mismatch);
+}
+
 TEST(failures_are_exceptions) {
     const auto segment = segment_of_4_mib();
     Quotes quotes(segment, "quotes", 2);

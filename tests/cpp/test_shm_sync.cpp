@@ -85,6 +85,13 @@ TEST(pool_objects_are_passed_on_by_handle) {
     CHECK(!pool);
     CHECK_EQ(moved.capacity(), std::uint64_t{2});
     CHECK_THROWS((shm::Pool<int>{segment.native(), "frames", {.capacity = 2}}), hf::Mismatch);
+    shm::Pool<int> paged{segment.native(), "paged", {.capacity = 2, .alignment = 4096}};
+    CHECK_EQ(reinterpret_cast<std::uintptr_t>(paged.acquire().get()) % 4096, std::uintptr_t{0});
+    CHECK_THROWS((shm::Pool<int>{segment.native(), "paged", {.capacity = 2}}), hf::Mismatch);
+    CHECK_EQ((shm::Pool<int>{segment.native(), "paged", {.capacity = 2, .alignment = 4096}}.live()),
+             std::uint64_t{0});
+    CHECK_THROWS((shm::Pool<Frame>{segment.native(), "f", {.capacity = 2, .alignment = 64}}),
+                 hf::InvalidArgument);
 }
 
 TEST(event_is_set_and_waited_for) {
