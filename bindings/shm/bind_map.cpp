@@ -50,37 +50,47 @@ Map *map_open(nb::object segment, const std::string &name, unsigned mode, std::u
 /// (key_size, bytes, value_size, capacity, key_format, value_format)
 nb::tuple options_of(Map &map) {
     const Map::Use use(map);
-    hf_shm_map_options options{};
-    options.struct_size = sizeof options;
+    hf_shm_map_options options;
     hf_shm_map_options_of(use.get(), &options);
     return nb::make_tuple(options.key_size, options.bytes != 0, options.value_size,
                           options.capacity, options.key_format ? options.key_format : "",
                           options.value_format ? options.value_format : "");
 }
 
+/// Room for what is copied out: most is short, and the longest that may be can be a gigabyte.
+class Room {
+public:
+    [[nodiscard]] char *data() { return large_.empty() ? small_ : large_.data(); }
+    [[nodiscard]] std::size_t size() const {
+        return large_.empty() ? sizeof small_ : large_.size();
+    }
+    /// True if it had to become larger.
+    bool fit(std::size_t wanted) {
+        if (wanted <= size()) return false;
+        large_.resize(wanted);
+        return true;
+    }
+
+private:
+    char small_[1024];
+    std::vector<char> large_;
+};
+
 /// (value, version), or None.
 nb::object get(Map &map, nb::handle key) {
     const Map::Use use(map);
     const Input input(key);
-    char small[1024];
-    std::vector<char> large;
-    char *room = small;
-    std::size_t room_size = sizeof small;
-    for (;;) {
-        std::size_t size = 0;
-        std::uint64_t version = 0;
-        const hf_status status =
-            hf_shm_map_get(use.get(), input.data(), input.size(), room, room_size, &size, &version);
-        if (status == HF_E_NOT_FOUND) return nb::none();
-        if (status == HF_E_INVALID && size > room_size) { /* longer than there was room for */
-            large.resize(size);
-            room = large.data();
-            room_size = size;
-            continue;
-        }
-        check(status);
-        return nb::make_tuple(nb::bytes(room, size), version);
-    }
+    Room room;
+    std::size_t size = 0;
+    std::uint64_t version = 0;
+    hf_status status;
+    do
+        status = hf_shm_map_get(use.get(), input.data(), input.size(), room.data(), room.size(),
+                                &size, &version);
+    while (status == HF_E_INVALID && room.fit(size));
+    if (status == HF_E_NOT_FOUND) return nb::none();
+    check(status);
+    return nb::make_tuple(nb::bytes(room.data(), size), version);
 }
 
 template <class Change> std::uint64_t change(Map &map, nb::handle key, Change call) {
@@ -142,16 +152,19 @@ void clear(Map &map) {
 /// (place of the next, key, value, version), or None at the end; starts at place 0.
 nb::object next(Map &map, std::uint64_t place) {
     const Map::Use use(map);
-    hf_shm_map_options options{};
-    options.struct_size = sizeof options;
-    hf_shm_map_options_of(use.get(), &options);
-    std::vector<char> key(options.key_size), value(options.value_size);
+    Room key, value;
     hf_shm_map_cursor cursor{};
     cursor.place = place;
     std::size_t key_size = 0, value_size = 0;
     std::uint64_t version = 0;
-    const hf_status status = hf_shm_map_next(use.get(), &cursor, key.data(), key.size(), &key_size,
-                                             value.data(), value.size(), &value_size, &version);
+    hf_status status;
+    bool larger = true;
+    do {
+        status = hf_shm_map_next(use.get(), &cursor, key.data(), key.size(), &key_size,
+                                 value.data(), value.size(), &value_size, &version);
+        larger = key.fit(key_size);
+        larger = value.fit(value_size) || larger;
+    } while (status == HF_E_INVALID && larger);
     if (status == HF_E_EMPTY) return nb::none();
     check(status);
     return nb::make_tuple(cursor.place, nb::bytes(key.data(), key_size),

@@ -61,8 +61,10 @@ Semaphore *semaphore_open(nb::object segment, const std::string &name, unsigned 
 
 bool semaphore_wait(Semaphore &semaphore, std::uint32_t count, nb::object timeout) {
     const Semaphore::Use use(semaphore);
-    return wait_for(timeout, HF_E_TIMEOUT,
-                    [&](std::uint64_t ns) { return hf_shm_semaphore_wait(use.get(), count, ns); });
+    return wait_for(
+        timeout, HF_E_TIMEOUT,
+        [&](std::uint64_t ns) { return hf_shm_semaphore_wait(use.get(), count, ns); },
+        count > 1 ? piece_long : piece_short); /* holds what it has collected so far */
 }
 
 Mutex *mutex_open(nb::object segment, const std::string &name, unsigned mode) {
@@ -108,13 +110,10 @@ Barrier *barrier_open(nb::object segment, const std::string &name, unsigned mode
 nb::object barrier_wait(Barrier &barrier, nb::object timeout) {
     const Barrier::Use use(barrier);
     std::uint32_t place = 0;
-    const std::uint64_t limit = timeout_ns(timeout);
-    hf_status status;
-    {
-        /* In one piece: who gives up takes its arrival back, and others would see it come and go. */
-        const nb::gil_scoped_release released;
-        status = hf_shm_barrier_wait(use.get(), limit, &place);
-    }
+    /* Not tried with the GIL before: who gives up takes its arrival back. */
+    const hf_status status = wait_in_pieces(
+        timeout_ns(timeout), HF_E_TIMEOUT,
+        [&](std::uint64_t ns) { return hf_shm_barrier_wait(use.get(), ns, &place); }, piece_long);
     if (status == HF_E_TIMEOUT) return nb::none();
     check(status);
     return nb::int_(place);

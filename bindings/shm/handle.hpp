@@ -86,11 +86,13 @@ template <class Made, class C, class Open> Made *open_handle(nb::object segment,
 }
 
 /// A call that may wait: at once with the GIL, then without, in pieces. False: the time is over.
-template <class Attempt> bool wait_for(nb::handle timeout, hf_status not_yet, Attempt attempt) {
+template <class Attempt>
+bool wait_for(nb::handle timeout, hf_status not_yet, Attempt attempt,
+              std::uint64_t piece = piece_short) {
     const std::uint64_t limit = timeout_ns(timeout);
     hf_status status = attempt(0);
     if ((status == not_yet || status == HF_E_TIMEOUT) && limit != 0)
-        status = wait_in_pieces(limit, not_yet, attempt);
+        status = wait_in_pieces(limit, not_yet, attempt, piece);
     if (status == not_yet || status == HF_E_TIMEOUT) return false;
     check(status);
     return true;

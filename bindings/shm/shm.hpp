@@ -65,11 +65,15 @@ PyObject *bytes_make(PyObject *owner, Borrows *borrows, void *base, std::size_t 
 /// A timeout in seconds as Python gives it: None is for ever; negative is an error.
 [[nodiscard]] std::uint64_t timeout_ns(nb::handle seconds);
 
-/// Waits without the GIL in pieces of 100 ms: `attempt(ns)` is tried until it says something else than
-/// `not_yet` or HF_E_TIMEOUT, the time is over, or a signal handler raised (then it throws).
+/// Longest time between two looks at signals [ns]. A wait that holds something while it waits gives it
+/// back after each piece and begins again, so its pieces are long.
+inline constexpr std::uint64_t piece_short = 100'000'000, piece_long = 1'000'000'000;
+
+/// Waits without the GIL in pieces: `attempt(ns)` is tried until it says something else than `not_yet` or
+/// HF_E_TIMEOUT, the time is over, or a signal handler raised (then it throws).
 template <class Attempt>
-hf_status wait_in_pieces(std::uint64_t timeout, hf_status not_yet, Attempt attempt) {
-    constexpr std::uint64_t piece = 100'000'000;
+hf_status wait_in_pieces(std::uint64_t timeout, hf_status not_yet, Attempt attempt,
+                         std::uint64_t piece = piece_short) {
     for (;;) {
         const std::uint64_t now = timeout < piece ? timeout : piece;
         hf_status status;

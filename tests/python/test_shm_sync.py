@@ -5,6 +5,7 @@ Method: a dict says what a map is; who is killed leaves nothing behind.
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from typing import Any
@@ -70,10 +71,61 @@ def test_map_in_one_step(segment: shm.Segment) -> None:
     assert made["k"] == 6
 
 
+def _come_and_go(made: Any) -> None:
+    while True:
+        for key in "abcdefgh":
+            made[key] = key
+        for key in "abcdefgh":
+            made.pop(key, None)
+
+
+def test_map_can_be_walked_while_keys_go(segment: shm.Segment) -> None:
+    made = segment.map("m", 100, key=8, value=8)
+    child = started(_come_and_go, made)
+    end = time.monotonic() + 0.3
+    seen = 0
+    while time.monotonic() < end or seen == 0:
+        values = list(made.values())
+        assert all(len(value) == 1 for value in values)
+        seen += len(values)
+    killed(child)
+    made.clear()
+
+
+def test_map_takes_and_gives_in_one_step(segment: shm.Segment) -> None:
+    made = segment.map("m", 100, key=8, value=8)
+    assert made.setdefault("a", b"1") == b"1"
+    assert made.setdefault("a", b"2") == b"1"
+    version = made.get_versioned("a")[1]
+    assert made.setdefault("a", b"2") == b"1"
+    assert made.get_versioned("a")[1] == version  # nothing was put
+    assert made.popitem() == (b"a", b"1")
+    with pytest.raises(KeyError):
+        made.popitem()
+
+
+def test_map_refuses_keys_with_padding(segment: shm.Segment) -> None:
+    padded = np.dtype([("a", "i1"), ("b", "i8")], align=True)
+    for key in (padded, np.dtype([("x", padded)]), np.dtype([("x", padded, (2,))])):
+        with pytest.raises(holdfast.InvalidArgumentError, match="padding"):
+            segment.map("m", 10, key=key, value=8)
+    made = segment.map("m", 10, key=[("a", "i1"), ("b", "i8", (2,))], value=padded)
+    made[1, (2, 3)] = (4, 5)
+    assert made[1, (2, 3)].tolist() == (4, 5)
+
+
+@pytest.mark.parametrize("size", [0, 1023, 1024, 1025, 100_000])
+def test_map_values_of_any_length(segment: shm.Segment, size: int) -> None:
+    made = segment.map("m", 2, key=2000, value=100_000)
+    made[b"k" * (size % 2000)] = b"v" * size
+    assert made[b"k" * (size % 2000)] == b"v" * size
+    assert list(made.items()) == [(b"k" * (size % 2000), b"v" * size)]
+
+
 def test_map_that_is_full_keeps_what_it_has(segment: shm.Segment) -> None:
     made = segment.map("m", 16, key="i8", value="i8")
     done = 0
-    with pytest.raises(shm.FullError):
+    with pytest.raises(shm.FullError, match="made for 16"):
         for number in range(10_000):
             made[number] = number
             done += 1
@@ -226,6 +278,18 @@ def test_object_is_passed_on_through_a_queue(segment: shm.Segment) -> None:
     assert made.live == 0
 
 
+def test_object_that_was_passed_on_is_stale(segment: shm.Segment) -> None:
+    made = segment.pool("p", 2, size=64)
+    with made.acquire() as one:
+        handle = one.pass_on()
+    assert made.owner(handle) is None  # the block gave nothing back
+    for use in (one.memory, one.release, one.pass_on):
+        with pytest.raises(shm.StaleError):
+            use()
+    made.adopt(handle).release()
+    assert made.live == 0
+
+
 # --- waiting -------------------------------------------------------------------------------------
 
 
@@ -370,6 +434,36 @@ def _come_once(made: Any) -> None:
     made.wait()
 
 
+class _SignalError(Exception):
+    pass
+
+
+def _raise_signal(*_: object) -> None:
+    raise _SignalError
+
+
+@pytest.mark.parametrize("what", ["barrier", "permits", "permit", "event"])
+def test_signal_handlers_run_in_a_wait(segment: shm.Segment, what: str) -> None:
+    barrier, semaphore = segment.barrier("b", 2), segment.semaphore("s", 3)
+    semaphore.acquire(2)
+    waits: dict[str, Any] = {
+        "barrier": barrier.wait,
+        "permits": lambda: semaphore.acquire(2),
+        "permit": segment.semaphore("none", 0, counted=True).acquire,
+        "event": segment.event("e").wait,
+    }
+    before = signal.signal(signal.SIGALRM, _raise_signal)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(_SignalError):
+            waits[what]()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert barrier.waiting == 0
+    assert (semaphore.held, semaphore.value) == (2, 1)
+
+
 @pytest.mark.parametrize("on_death", ["break", "go_on"])
 def test_barrier_when_one_is_killed(segment: shm.Segment, on_death: Any) -> None:
     made = segment.barrier("b", 3, on_death=on_death)
@@ -399,11 +493,14 @@ def test_figures_of_everything(segment: shm.Segment) -> None:
     segment.versioned("v", 4)
     segment.ring("r", 8)
     segment.queue("q", 8, size=8).put(b"x")
-    assert len(segment) == 11
+    expected = {
+        "e": (1, 0), "s": (1, 1), "m": (1, 0), "b": (2, 0), "c": (3, 3), "map": (10, 0),
+        "p": (5, 0), "a": (4, 4), "v": (4, 4), "r": (8, 0), "q": (8, 1),
+    }  # fmt: skip
+    assert set(segment) == set(expected)
     for name in segment:
         figures = segment.figures(name)
-        assert figures.count <= max(figures.capacity, figures.count)
-        assert type(segment[name]).__name__
+        assert (figures.capacity, figures.count) == expected[name], name
         assert segment.check(name) == []
         assert segment[name].name == name
         assert name in repr(segment[name])

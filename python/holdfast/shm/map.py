@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
+    import numpy as np
     import numpy.typing as npt
 
     from holdfast.shm.records import Entry
@@ -42,6 +43,16 @@ def _side(what: str, given: Any) -> tuple[str, int]:
         return format_of(given)
     except TypeError:  # no dtype
         return "", parse_size(given, what)
+
+
+def _is_gapless(dtype: np.dtype[Any]) -> bool:
+    """True if every byte of an element belongs to a field."""
+    if dtype.subdtype is not None:
+        return _is_gapless(dtype.subdtype[0])
+    if dtype.fields is None:
+        return True
+    fields = [field[0] for field in dtype.fields.values()]
+    return sum(f.itemsize for f in fields) == dtype.itemsize and all(map(_is_gapless, fields))
 
 
 class Map(Handle, MutableMapping[Any, Any]):
@@ -72,6 +83,11 @@ class Map(Handle, MutableMapping[Any, Any]):
     ) -> Self:
         key_format, key_size = _side("key", key)
         value_format, value_size = _side("value", value)
+        if key_format and not _is_gapless(dtype_of(key_format)):
+            raise InvalidArgumentError(
+                f"key dtype {dtype_of(key_format)} has padding; keys are compared byte by byte, "
+                "and nobody knows what stands there: pack it (align=False)"
+            )
         if capacity < 0:
             raise InvalidArgumentError(f"capacity must not be negative, it is {capacity}")
         core = _shm.map_open(
@@ -160,8 +176,12 @@ class Map(Handle, MutableMapping[Any, Any]):
             yield self._unpack(key, self._key_dtype), self._unpack(value, self._value_dtype)
 
     def items(self) -> Any:
-        """Keys with values, each seen whole."""
+        """Keys with values, each seen whole; an iterator."""
         return self._walk()
+
+    def values(self) -> Any:
+        """Values, each seen whole; an iterator."""
+        return (value for _, value in self._walk())
 
     def clear(self) -> None:
         """Erase every key; one put meanwhile may stay."""
@@ -253,6 +273,23 @@ class Map(Handle, MutableMapping[Any, Any]):
         if default is _MISSING:
             raise KeyError(key)
         return default
+
+    def popitem(self) -> tuple[Any, Any]:
+        """Erase some key and return it with its value, in one step; KeyError if there is none."""
+        for key in self:
+            try:
+                return key, self.pop(key)
+            except KeyError:  # another process was faster
+                continue
+        raise KeyError("the map is empty")
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """Give a key a value unless it has one, in one step; return what it has."""
+        packed = self._pack(key, self._key_dtype)
+        while (found := self._core.get(packed)) is None:
+            if self.put_if_absent(key, default):
+                return default
+        return self._unpack(found[0], self._value_dtype)
 
     def load(self) -> dict[str, int]:
         """See how full it is and how far keys lie from their place; walks over all of it."""

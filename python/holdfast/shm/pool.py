@@ -35,10 +35,11 @@ __all__ = ["Pool", "PoolObject"]
 class PoolObject:
     """An object of a pool that this process has."""
 
-    __slots__ = ("_handle", "_memory", "_pool")
+    __slots__ = ("_handle", "_memory", "_passed", "_pool")
 
     def __init__(self, pool: Pool, handle: int) -> None:
         self._pool, self._handle = pool, handle
+        self._passed = False
         self._memory: weakref.ref[Any] | None = None  # alive while a view or array is
 
     @property
@@ -61,11 +62,9 @@ class PoolObject:
         """
         made = self._memory() if self._memory is not None else None
         if made is None:
-            made = self._pool._core.memory(self._handle)
+            made = None if self._passed else self._pool._core.memory(self._handle)
             if made is None:
-                raise StaleError(
-                    f"the object was given back to pool {self._pool.name!r}, or passed on"
-                )
+                raise self._stale()
             self._memory = weakref.ref(made)
         return memoryview(made)
 
@@ -77,7 +76,12 @@ class PoolObject:
         made: np.ndarray[Any, Any] = np.ndarray((), self._pool.dtype, self.memory())
         return made
 
+    def _stale(self) -> StaleError:
+        return StaleError(f"the object was given back to pool {self._pool.name!r}, or passed on")
+
     def _let_go(self) -> None:
+        if self._passed:
+            raise self._stale()
         if self._memory is not None and self._memory() is not None:
             raise BusyError("views or arrays of the object are alive; delete them first")
 
@@ -97,6 +101,8 @@ class PoolObject:
     def pass_on(self) -> int:
         """After its handle was handed over: this process's death frees it no more.
 
+        This object is stale from here; at the end of its `with` block nothing is given back.
+
         Returns
         -------
         int
@@ -104,12 +110,15 @@ class PoolObject:
         """
         self._let_go()
         self._pool._core.pass_on(self._handle)
+        self._passed = True
         return self._handle
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
+        if self._passed:
+            return
         try:
             self.release()
         except (BusyError, StaleError):

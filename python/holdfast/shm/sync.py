@@ -100,7 +100,11 @@ class Semaphore(Handle):
         return cls._wrap(segment, entry.name, core)
 
     def acquire(self, count: int = 1, timeout: float | None = None) -> bool:
-        """Take `count` permits or none; False if they were not to be had in `timeout` seconds."""
+        """Take `count` permits or none; False if they were not to be had in `timeout` seconds.
+
+        A wait for several keeps what it has collected; once a second it gives that back and begins
+        again, so that signal handlers run.
+        """
         return bool(self._core.wait(count, timeout))
 
     def release(self, count: int = 1) -> None:
