@@ -7,16 +7,18 @@
  *             from reading the slots one after another: positions grow, so one that lies below an earlier
  *             fit, or above a later one, was damaged.
  * Invariants  a damaged slot becomes SKIP: its item is given up, its place in the order stays.
- * Bounds      passes over the slots by private numbers; DAMAGES_MAX slots at a time.
+ * Bounds      FITS_MAX passes over the slots by private numbers; DAMAGES_MAX slots at a time.
  * Talks to    queue.h, segment.h.   Called by the segment through hfi_shm_queue_kind.
  * Source      majority in one pass: Boyer and Moore 1981. */
 #include "queue.h"
 
 #define DAMAGES_MAX 64
+#define FITS_MAX    256 /* passes; who goes on changing slots meanwhile does not make it longer */
 
 struct fit {
-    uint64_t lap;   /* of T, as in a state */
-    uint64_t index; /* of T's slot         */
+    uint64_t lap;   /* of T, as in a state                  */
+    uint64_t index; /* of T's slot                          */
+    unsigned taken; /* fits that were taken in this look, apart from the first */
 };
 
 static uint64_t slot_state(const struct queue_shape *shape, uint64_t index) {
@@ -39,13 +41,13 @@ static uint64_t fit_in_lap(const struct queue_shape *shape, uint64_t lap, struct
     for (uint64_t i = 0; i <= shape->mask; i++)
         wrong += queue_next_lap(slot_state(shape, i), true) != lap;
     uint64_t best = wrong;
-    *fit_out = (struct fit){lap, 0};
+    *fit_out = (struct fit){.lap = lap};
     for (uint64_t i = 0; i < shape->mask; i++) { /* T behind slot i */
         uint64_t next = queue_next_lap(slot_state(shape, i), true);
         wrong += (uint64_t)(next != lap + QUEUE_LAP_ONE) - (uint64_t)(next != lap);
         if (wrong >= best) continue;
         best = wrong;
-        *fit_out = (struct fit){lap, i + 1};
+        *fit_out = (struct fit){.lap = lap, .index = i + 1};
     }
     return best;
 }
@@ -64,13 +66,17 @@ static int64_t off(const struct fit *fit, uint64_t index, uint64_t state) {
     return (int64_t)(queue_next_lap(state, true) - lap) >> QUEUE_LAP_SHIFT;
 }
 
-static bool is_damaged(const struct queue_shape *shape, const struct fit *earlier, uint64_t index,
+/* A slot ahead of the fit was claimed since, or is wrong: a new fit tells, and serves from here on. */
+static bool is_damaged(const struct queue_shape *shape, struct fit *fit, uint64_t index,
                        uint64_t state) {
     if (queue_is_odd(state)) return true;
-    int64_t laps = off(earlier, index, state);
+    int64_t laps = off(fit, index, state);
     if (laps <= 0) return laps < 0;
-    struct fit later = fit_of(shape);
-    return off(&later, index, state) > 0 && slot_state(shape, index) == state;
+    unsigned taken = fit->taken + 1;
+    if (taken > FITS_MAX) return false;
+    *fit = fit_of(shape);
+    fit->taken = taken;
+    return off(fit, index, state) > 0 && slot_state(shape, index) == state;
 }
 
 /* The first position not yet claimed for reading. Returned items may lie before head: `all` counts them. */

@@ -6,6 +6,8 @@
 #include "queue_world.h"
 #include "view_help.h"
 
+#include <pthread.h>
+
 #include "shm/queue.h"
 
 static void world_setup(void *raw) {
@@ -209,6 +211,50 @@ static void test_check_and_repair_leave_a_busy_queue_alone(void) {
     world_close(&world);
 }
 
+struct rush {
+    hf_shm_queue *queue;
+    bool puts;
+    _Atomic bool over;
+};
+
+static void *rush_run(void *raw) {
+    struct rush *rush = raw;
+    uint64_t value = 0;
+    while (!rush->over) {
+        hf_status status = rush->puts
+                               ? hf_shm_queue_put(rush->queue, &value, sizeof value, 0)
+                               : hf_shm_queue_get(rush->queue, &value, sizeof value, 0, NULL);
+        CHECK(status == HF_OK || status == HF_E_FULL || status == HF_E_EMPTY);
+    }
+    return NULL;
+}
+
+/* Slots that are claimed while the check passes over them must not cost it a pass each: the watchdog. */
+static void test_check_of_a_large_busy_queue_ends(void) {
+    hf_shm_options options;
+    hf_shm_options_init(&options, 24 << 20);
+    hf_shm *shm = NULL;
+    CHECK_EQ(hf_shm_create_anonymous(&options, &shm), HF_OK);
+    hf_shm_queue_options shape;
+    hf_shm_queue_options_init(&shape, sizeof(uint64_t), 1 << 20);
+    struct rush rushes[2] = {{.puts = true}, {.puts = false}};
+    pthread_t threads[2];
+    hf_shm_queue *queue = NULL;
+    CHECK_EQ(hf_shm_queue_open(shm, "queue", HF_SHM_CREATE, &shape, &queue), HF_OK);
+    for (int i = 0; i < 2; i++) {
+        rushes[i].queue = queue;
+        CHECK_EQ(pthread_create(&threads[i], NULL, rush_run, &rushes[i]), 0);
+    }
+    for (int round = 0; round < 3; round++)
+        CHECK_SAY(hf_shm_check(shm, "queue", world_fault, NULL) == HF_OK, "%s", hf_shm_detail());
+    for (int i = 0; i < 2; i++) {
+        rushes[i].over = true;
+        CHECK_EQ(pthread_join(threads[i], NULL), 0);
+    }
+    CHECK_EQ(hf_shm_queue_close(queue), HF_OK);
+    CHECK_EQ(hf_shm_close(shm), HF_OK);
+}
+
 int main(void) {
     CHECK_WATCHDOG(200);
     CHECK_RUN(test_garbage_does_no_harm);
@@ -216,5 +262,6 @@ int main(void) {
     CHECK_RUN(test_repair_brings_back_a_queue_with_random_slots);
     CHECK_RUN(test_check_names_damage_and_repair_ends_it);
     CHECK_RUN(test_check_and_repair_leave_a_busy_queue_alone);
+    CHECK_RUN(test_check_of_a_large_busy_queue_ends);
     return 0;
 }
