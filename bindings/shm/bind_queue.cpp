@@ -83,12 +83,22 @@ bool parse_timeout(PyObject *const *arguments, Py_ssize_t count, PyObject *names
     }
 }
 
-/// Tries once, then waits; false with an exception: Full or Empty when the time is over.
-template <class Attempt> bool carry_out(std::uint64_t timeout, hf_status not_yet, Attempt attempt) {
+/// Tries once, then waits. False when the time is over, with Full or Empty as an exception unless
+/// `late_out` is there to say so, or for another reason, with its exception.
+template <class Attempt>
+bool carry_out(hf_shm_queue *queue, std::uint64_t timeout, hf_status not_yet, Attempt attempt,
+               bool *late_out = nullptr) {
     hf_status status = attempt(0);
     if (status == not_yet && timeout != 0) {
+        /* A wake between two pieces of the wait is for this one, too. */
+        const std::uint32_t wakes = hf_shm_queue_wakes(queue);
+        const auto piece = [&](std::uint64_t ns) {
+            const hf_status got = attempt(ns);
+            const bool over = got == HF_E_TIMEOUT || got == not_yet;
+            return over && hf_shm_queue_wakes(queue) != wakes ? HF_E_CANCELLED : got;
+        };
         try {
-            status = wait_in_pieces(timeout, not_yet, attempt);
+            status = wait_in_pieces(timeout, not_yet, piece);
         } catch (nb::python_error &error) {
             error.restore();
             return false;
@@ -96,10 +106,17 @@ template <class Attempt> bool carry_out(std::uint64_t timeout, hf_status not_yet
     }
     if (status == HF_OK) [[likely]]
         return true;
-    if (status == not_yet || status == HF_E_TIMEOUT)
-        set_error_text(not_yet, not_yet == HF_E_FULL ? "the queue is full" : "the queue is empty");
-    else
+    if (status == not_yet || status == HF_E_TIMEOUT) {
+        if (late_out != nullptr)
+            *late_out = true;
+        else
+            set_error_text(not_yet,
+                           not_yet == HF_E_FULL ? "the queue is full" : "the queue is empty");
+    } else if (status == HF_E_CANCELLED) {
+        set_error_text(status, "wake ended the wait in the queue");
+    } else {
         set_error(status);
+    }
     return false;
 }
 
@@ -110,7 +127,7 @@ PyObject *queue_put(PyObject *self, PyObject *const *arguments, Py_ssize_t count
     const Pin pin(queue_of(self));
     if (!input.good || !pin) return nullptr;
     hf_shm_queue *queue = queue_of(self)->queue;
-    return carry_out(timeout, HF_E_FULL,
+    return carry_out(queue, timeout, HF_E_FULL,
                      [&](std::uint64_t ns) {
                          return hf_shm_queue_put(queue, input.data, input.size, ns);
                      })
@@ -162,7 +179,7 @@ PyObject *take(QueueObject *object, std::uint64_t timeout, bool *nothing_out) {
                 Py_XDECREF(bytes);
                 return nullptr;
             }
-        } else if (!carry_out(timeout, HF_E_EMPTY, attempt)) {
+        } else if (!carry_out(queue, timeout, HF_E_EMPTY, attempt)) {
             Py_XDECREF(bytes);
             return nullptr;
         }
@@ -201,7 +218,7 @@ PyObject *queue_get_into(PyObject *self, PyObject *const *arguments, Py_ssize_t 
     if (PyObject_GetBuffer(arguments[0], &view, PyBUF_WRITABLE | PyBUF_C_CONTIGUOUS) != 0)
         return nullptr;
     hf_shm_queue *queue = queue_of(self)->queue;
-    const bool done = carry_out(timeout, HF_E_EMPTY, [&](std::uint64_t ns) {
+    const bool done = carry_out(queue, timeout, HF_E_EMPTY, [&](std::uint64_t ns) {
         return hf_shm_queue_get(queue, view.buf, static_cast<std::uint64_t>(view.len), ns, &size);
     });
     PyBuffer_Release(&view);
@@ -237,7 +254,7 @@ PyObject *queue_put_parts(PyObject *self, PyObject *const *arguments, Py_ssize_t
         done = false;
     }
     hf_shm_queue *queue = queue_of(self)->queue;
-    done = done && carry_out(timeout, HF_E_FULL, [&](std::uint64_t ns) {
+    done = done && carry_out(queue, timeout, HF_E_FULL, [&](std::uint64_t ns) {
                return hf_shm_queue_put_segmented(queue, parts.data(), parts.size(), ns);
            });
     for (Py_buffer &view : views)
@@ -272,7 +289,8 @@ PyObject *queue_put_block(PyObject *self, PyObject *const *arguments, Py_ssize_t
         done += now;
         return status;
     };
-    if (number == 0 || carry_out(timeout, HF_E_FULL, attempt))
+    bool late = false;
+    if (number == 0 || carry_out(queue, timeout, HF_E_FULL, attempt, &late) || late)
         return PyLong_FromUnsignedLongLong(done);
     /* Some went in: that is an answer, not an error. */
     if (done > 0 && PyErr_ExceptionMatches(PyExc_OSError)) {
@@ -294,7 +312,7 @@ PyObject *queue_get_block(PyObject *self, PyObject *const *arguments, Py_ssize_t
         return nullptr;
     const auto number = static_cast<std::uint64_t>(view.len / queue_of(self)->element_size);
     hf_shm_queue *queue = queue_of(self)->queue;
-    const bool good = number == 0 || carry_out(timeout, HF_E_EMPTY, [&](std::uint64_t ns) {
+    const bool good = number == 0 || carry_out(queue, timeout, HF_E_EMPTY, [&](std::uint64_t ns) {
                           return hf_shm_queue_get_bulk(queue, view.buf, nullptr, number, ns, &done);
                       });
     PyBuffer_Release(&view);
@@ -339,7 +357,7 @@ PyObject *queue_reserve(PyObject *self, PyObject *const *arguments, Py_ssize_t c
     if (!pin) return nullptr;
     hf_shm_queue *queue = queue_of(self)->queue;
     hf_shm_slot slot{};
-    return carry_out(timeout, HF_E_FULL,
+    return carry_out(queue, timeout, HF_E_FULL,
                      [&](std::uint64_t ns) {
                          return hf_shm_queue_reserve(queue, static_cast<std::uint64_t>(size), ns,
                                                      &slot);
@@ -356,7 +374,7 @@ PyObject *queue_peek(PyObject *self, PyObject *const *arguments, Py_ssize_t coun
     if (!pin) return nullptr;
     hf_shm_queue *queue = queue_of(self)->queue;
     hf_shm_slot slot{};
-    return carry_out(timeout, HF_E_EMPTY,
+    return carry_out(queue, timeout, HF_E_EMPTY,
                      [&](std::uint64_t ns) { return hf_shm_queue_peek(queue, ns, &slot); })
                ? slot_make(queue_of(self), slot, false)
                : nullptr;

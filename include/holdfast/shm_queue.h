@@ -100,7 +100,7 @@ HF_API hf_status hf_shm_queue_get_bulk(hf_shm_queue *queue, void *data, uint64_t
 
 /* A slot in hand. `size` may be lowered between reserve and commit (HF_SHM_QUEUE_BYTES). */
 typedef struct hf_shm_slot {
-    void *data;        /* of the item, in shared memory; aligned to 64, or to 8 up to 48 bytes */
+    void *data;        /* of the item; at a multiple of 64, of 16 up to 48 bytes, of 8 up to 8   */
     uint64_t size;     /* of the item [bytes]                                                  */
     uint64_t position; /* token: which one it is                                               */
     uint64_t state;    /* token: what it was marked with                                       */
@@ -110,7 +110,7 @@ typedef struct hf_shm_slot {
 HF_API hf_status hf_shm_queue_reserve(hf_shm_queue *queue, uint64_t size, uint64_t timeout_ns,
                                       hf_shm_slot *slot_out);
 /* Puts what was written. HF_E_STALE: the slot is not reserved any more (committed, abandoned, or of
- * the parent of a fork); HF_E_INVALID: the size grew. */
+ * the parent of a fork); HF_E_INVALID: the size is not the queue's, and the slot stays in hand. */
 HF_API hf_status hf_shm_queue_commit(hf_shm_queue *queue, const hf_shm_slot *slot);
 /* Puts nothing: consumers step over it. */
 HF_API hf_status hf_shm_queue_abandon(hf_shm_queue *queue, const hf_shm_slot *slot);
@@ -128,6 +128,9 @@ HF_API uint64_t hf_shm_queue_element_size(const hf_shm_queue *queue);
 HF_API void hf_shm_queue_options_of(const hf_shm_queue *queue, hf_shm_queue_options *options_out);
 /* Everyone who waits in this queue, in any process, returns HF_E_CANCELLED. */
 HF_API void hf_shm_queue_wake(hf_shm_queue *queue);
+/* Another number after every hf_shm_queue_wake: for those who wait in pieces, and would miss one between
+ * two of them. */
+HF_API uint32_t hf_shm_queue_wakes(const hf_shm_queue *queue);
 
 #ifdef __cplusplus
 }

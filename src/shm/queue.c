@@ -4,12 +4,13 @@
  *
  * Contract    shm_queue.h. What an opened queue's header says is checked against the part, once, and
  *             kept privately.
- * Talks to    segment.h, pages/meta.h (handles).   Called through shm_queue.h.
+ * Talks to    segment.h, lease.h (who it is), pages/meta.h (handles).   Called through shm_queue.h.
  * Fails with  HF_E_INVALID, HF_E_MISMATCH, HF_E_CORRUPT (a header that does not fit its part),
  *             HF_E_BUSY (closing with slots in hand), HF_E_NO_MEMORY.
  * Source      shape of a handle: numbers are read once, so that a peer cannot change them under us. */
 #include "queue_claim.h"
 
+#include "lease.h"
 #include "pages/meta.h"
 
 static _Atomic uint32_t handle_count;
@@ -199,17 +200,6 @@ hf_status hf_shm_queue_close(hf_shm_queue *queue) {
 
 /* --- single: who may ----------------------------------------------------------------------------- */
 
-struct pid_search {
-    uint32_t index, pid;
-};
-
-static int pid_visit(const hf_shm_participant *participant, void *raw) {
-    struct pid_search *search = raw;
-    if (participant->index != search->index) return 0;
-    search->pid = participant->pid;
-    return 1;
-}
-
 static hf_status role_take(hf_shm_queue *queue, _Atomic uint64_t *role, uint32_t self,
                            const char *what) {
     uint64_t mine = role_of(queue, self), found = 0;
@@ -220,13 +210,12 @@ static hf_status role_take(hf_shm_queue *queue, _Atomic uint64_t *role, uint32_t
         if (owner == self || !hfi_shm_dead(queue->part.shm, owner)) break;
         hfi_shm_recover(queue->part.shm, owner);
     }
-    struct pid_search search = {(uint32_t)(found & 0xFFFF) - 1, 0};
-    (void)hf_shm_participants(queue->part.shm, pid_visit, &search);
-    return hfi_shm_say(
-        HF_E_BUSY,
-        "the queue was made with single=1, and process %u is its %s: make it without, "
-        "or close the queue there",
-        search.pid, what);
+    char text[80];
+    hfi_owner_text(queue->part.shm, (uint32_t)(found & 0xFFFF), text, sizeof text);
+    return hfi_shm_say(HF_E_BUSY,
+                       "the queue was made with single=1, and %s is its %s: make it without, or "
+                       "close the queue there",
+                       text, what);
 }
 
 hf_status queue_become_producer(hf_shm_queue *queue, uint32_t self) {
@@ -282,4 +271,8 @@ void hf_shm_queue_wake(hf_shm_queue *queue) {
     hfi_shm_add32(&header->wakes, 1);
     hfi_shm_signal(&header->filled, UINT32_MAX);
     hfi_shm_signal(&header->emptied, UINT32_MAX);
+}
+
+uint32_t hf_shm_queue_wakes(const hf_shm_queue *queue) {
+    return queue == NULL ? 0 : hfi_shm_load32(&queue->shape.header->wakes);
 }

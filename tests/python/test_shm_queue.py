@@ -60,6 +60,23 @@ def test_full_and_empty_are_those_of_queue(segment: shm.Segment) -> None:
     assert made.get_many(10) == [b"1", b"2"]
 
 
+def test_bulk_puts_say_how_many_went_in(segment: shm.Segment) -> None:
+    plain = segment.queue("plain", 4, size=8)
+    numbers = segment.queue("numbers", 4, dtype="i8")
+    objects = segment.queue("objects", 4, size=100, objects=True)
+    for made, items in (
+        (plain, [b"%d" % i for i in range(6)]),
+        (numbers, range(6)),
+        (objects, [{"n": i} for i in range(6)]),
+    ):
+        assert made.put_many(items, timeout=0.01) == 4
+        assert made.put_many(items, timeout=0) == 0
+        assert [made.get() for _ in range(4)] == list(items)[:4]
+        assert made.put_many([]) == 0
+        with pytest.raises(holdfast.InvalidArgumentError):
+            made.put_many(items, timeout=-1)
+
+
 def test_too_large_an_item_is_refused(segment: shm.Segment) -> None:
     made = segment.queue("q", 2, size=8)
     with pytest.raises(holdfast.InvalidArgumentError, match="9"):
@@ -259,6 +276,23 @@ def test_wake_ends_all_waits(segment: shm.Segment) -> None:
         made.wake()
         time.sleep(0.01)
     assert child.exitcode == 3
+
+
+def test_wake_between_two_pieces_of_a_wait_ends_it(segment: shm.Segment) -> None:
+    made = segment.queue("q", 4, size=8)
+
+    def handler(*_: object) -> None:
+        made.wake()  # handlers run where the wait stands in no call of C
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.02)
+    try:
+        with pytest.raises(holdfast.CancelledError):
+            made.get(timeout=5)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(queue.Empty):  # and the next is not ended by it
+        made.get(timeout=0.01)
 
 
 def test_signal_interrupts_a_wait(segment: shm.Segment) -> None:

@@ -345,7 +345,9 @@ static void test_wake_ends_every_wait(void) {
     struct waiter waiter = {&world, HF_OK, 0};
     CHECK_EQ(pthread_create(&thread, NULL, wait_get, &waiter), 0);
     until_it_waits(&world, 1);
+    uint32_t wakes = hf_shm_queue_wakes(world.queue);
     hf_shm_queue_wake(world.queue);
+    CHECK_NE(hf_shm_queue_wakes(world.queue), wakes);
     CHECK_EQ(pthread_join(thread, NULL), 0);
     CHECK_EQ(waiter.status, HF_E_CANCELLED);
     hf_shm_queue_wake(NULL);

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["dtype_of", "format_of"]
+__all__ = ["dtype_of", "element_dtype", "format_of"]
 
 
 def format_of(dtype: npt.DTypeLike) -> tuple[str, int]:
@@ -71,7 +71,7 @@ def _compact(value: Any) -> str:
 
 
 def dtype_of(text: str) -> np.dtype[Any]:
-    """Read a dtype from the table; bytes (``u1``) where a structure has none.
+    """Read a dtype from the table.
 
     Raises
     ------
@@ -80,13 +80,32 @@ def dtype_of(text: str) -> np.dtype[Any]:
     """
     import numpy as np
 
-    if not text:
-        return np.dtype("u1")
     try:
-        descr: Any = ast.literal_eval(text) if text[0] in "[(" else text
+        descr: Any = ast.literal_eval(text) if text[:1] in ("[", "(") else text
         made: np.dtype[Any] = np.lib.format.descr_to_dtype(descr)
     except Exception as error:
         raise InvalidArgumentError(f"the table says element format {text!r}: {error}") from None
     if made.hasobject:
         raise InvalidArgumentError(f"the table says element format {text!r}: it holds objects")
+    return made
+
+
+def element_dtype(text: str, size: int) -> np.dtype[Any]:
+    """Read the dtype of elements of `size` bytes; raw bytes where a structure has no format.
+
+    Raises
+    ------
+    InvalidArgumentError
+        As dtype_of, or the text speaks of another size.
+    """
+    import numpy as np
+
+    if not text:
+        return np.dtype(("V", size))
+    made = dtype_of(text)
+    if made.itemsize != size:
+        raise InvalidArgumentError(
+            f"the table says element format {text!r}, which has {made.itemsize} bytes, and "
+            f"elements of {size} bytes"
+        )
     return made

@@ -16,17 +16,18 @@ from __future__ import annotations
 import contextlib
 import pickle
 import struct
+import time
 from typing import TYPE_CHECKING, Any
 
 from holdfast import _shm
 from holdfast.errors import InvalidArgumentError
 from holdfast.options import parse_size
-from holdfast.shm.dtypes import dtype_of, format_of
-from holdfast.shm.errors import LayoutError
+from holdfast.shm.dtypes import element_dtype, format_of
+from holdfast.shm.errors import EmptyError, FullError, LayoutError
 from holdfast.shm.structure import Structure, mode_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     import numpy as np
     import numpy.typing as npt
@@ -83,12 +84,10 @@ class Queue(_shm.Queue, Structure):
 
     @staticmethod
     def _from_entry(segment: Segment, entry: Entry) -> Queue:
-        made: Any = RecordQueue if entry.format not in ("", _PICKLE) else BytesQueue
-        if entry.format == _PICKLE:
-            made = ObjectQueue
+        made = {"": BytesQueue, _PICKLE: ObjectQueue}.get(entry.format, RecordQueue)
         queue: Queue = made._make(segment, entry.name, "open", 0, 0, 0, (False, False), None)
-        if made is RecordQueue:
-            queue._set_dtype(dtype_of(entry.format))  # type: ignore[attr-defined]
+        if isinstance(queue, RecordQueue):
+            queue._set_dtype(element_dtype(entry.format, entry.element_size))
         return queue
 
     @property
@@ -110,6 +109,20 @@ class Queue(_shm.Queue, Structure):
     def redeliver(self) -> bool:
         """True if what a killed consumer had in hand comes again."""
         return bool(self._options[4])
+
+    def put_many(self, items: Any, timeout: float | None = None) -> int:
+        """Put items one after another; returns how many went in before the time was over."""
+        end = None if timeout is None else time.monotonic() + timeout
+        done = 0
+        for item in items:
+            try:
+                self.put(item, timeout=timeout)
+            except FullError:
+                break
+            done += 1
+            if end is not None:
+                timeout = max(end - time.monotonic(), 0.0)
+        return done
 
     def put_nowait(self, item: Any) -> None:
         """Put one item; FullError (a `queue.Full`) if there is no room now."""
@@ -139,18 +152,6 @@ class BytesQueue(Queue):
     """
 
     __slots__ = ()
-
-    def put_many(self, items: Sequence[Any], timeout: float | None = None) -> int:
-        """Put items one after another; returns how many went in before the time was over."""
-        done = 0
-        for item in items:
-            if not self.try_put(item):
-                try:
-                    self.put(item, timeout=timeout)
-                except TimeoutError:
-                    break
-            done += 1
-        return done
 
 
 class RecordQueue(Queue):
@@ -266,11 +267,9 @@ class ObjectQueue(Queue):
 
     def try_put(self, item: Any, /) -> bool:
         """Put one object if there is room now; says whether."""
-        import queue
-
         try:
             self.put_parts(self._parts(item), timeout=0)
-        except queue.Full:
+        except FullError:
             return False
         return True
 
@@ -299,11 +298,9 @@ class ObjectQueue(Queue):
 
     def try_get(self, default: Any = None) -> Any:
         """Take the oldest object, or `default` if there is none now."""
-        import queue
-
         try:
             return self._take(0)
-        except queue.Empty:
+        except EmptyError:
             return default
 
     def _take(self, timeout: float | None) -> Any:
@@ -358,7 +355,7 @@ def make(
         made: RecordQueue = RecordQueue._make(
             segment, name, mode, _RECORDS, element_size, capacity, flags, form
         )
-        made._set_dtype(dtype_of(form))
+        made._set_dtype(element_dtype(form, element_size))
         return made
     if size is None:
         raise InvalidArgumentError("give dtype=, or size= (the most bytes of an item)")
