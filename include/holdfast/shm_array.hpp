@@ -26,6 +26,7 @@ namespace hf::shm {
 template <Element T> class Array {
 public:
     using value_type = T;
+    static_assert(alignof(T) <= 64, "elements begin at a multiple of 64 bytes");
     using iterator = T *;
     using const_iterator = const T *;
 

@@ -119,6 +119,13 @@ protected:
     void give_back() noexcept {
         if (queue_ != nullptr) (void)GiveBack(std::exchange(queue_, nullptr), &slot_);
     }
+    /// Commits it with `size` bytes. What is refused stays in hand.
+    void put(std::uint64_t size) {
+        hf_shm_slot slot = slot_;
+        slot.size = size;
+        hf::check(hf_shm_queue_commit(queue_, &slot), hf_shm_detail());
+        queue_ = nullptr;
+    }
     hf_shm_queue *queue_ = nullptr;
     hf_shm_slot slot_{};
 };
@@ -131,9 +138,7 @@ public:
     using Slot::Slot;
     [[nodiscard]] T &operator*() const noexcept { return *static_cast<T *>(slot_.data); }
     [[nodiscard]] T *operator->() const noexcept { return static_cast<T *>(slot_.data); }
-    void commit() {
-        hf::check(hf_shm_queue_commit(std::exchange(queue_, nullptr), &slot_), hf_shm_detail());
-    }
+    void commit() { put(slot_.size); }
 };
 
 /// Room for some bytes.
@@ -144,13 +149,8 @@ public:
         return {static_cast<std::byte *>(slot_.data), static_cast<std::size_t>(slot_.size)};
     }
     /// Puts the first `size` of them.
-    void commit(std::size_t size) {
-        slot_.size = size;
-        commit();
-    }
-    void commit() {
-        hf::check(hf_shm_queue_commit(std::exchange(queue_, nullptr), &slot_), hf_shm_detail());
-    }
+    void commit(std::size_t size) { put(size); }
+    void commit() { put(slot_.size); }
 };
 
 /// The oldest item where it lies; released when this dies.
@@ -176,12 +176,13 @@ public:
 };
 
 /// A queue of records of one type.
-template <Element T>
-requires std::is_trivially_copyable_v<T>
-class Queue : public detail::QueueHandle {
+template <Element T> class Queue : public detail::QueueHandle {
 public:
     using value_type = T;
     static_assert(alignof(T) <= 64, "items lie at multiples of 64 bytes at most");
+    /// Whether reserve and take are there: items of up to 48 bytes share a line with their state, at
+    /// multiples of 16.
+    static constexpr bool in_place = alignof(T) <= 16 || sizeof(T) > 48;
 
     Queue(hf_shm *segment, const std::string &name, const QueueOptions &options = {},
           hf_shm_mode mode = HF_SHM_OPEN_OR_CREATE)
@@ -221,14 +222,14 @@ public:
         return done;
     }
     /// Room to write an item in place; false if it stayed full.
-    [[nodiscard]] Place<T> reserve(Timeout timeout = {}) {
+    [[nodiscard]] Place<T> reserve(Timeout timeout = {}) requires(in_place) {
         hf_shm_slot slot;
         if (!detail::queue_waited(hf_shm_queue_reserve(native(), 0, timeout.ns(), &slot)))
             return {};
         return {native(), slot};
     }
     /// The oldest item in place; false if it stayed empty.
-    [[nodiscard]] Taken<T> take(Timeout timeout = {}) {
+    [[nodiscard]] Taken<T> take(Timeout timeout = {}) requires(in_place) {
         hf_shm_slot slot;
         if (!detail::queue_waited(hf_shm_queue_peek(native(), timeout.ns(), &slot))) return {};
         return {native(), slot};

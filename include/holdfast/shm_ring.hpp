@@ -15,7 +15,10 @@
 #ifndef HOLDFAST_SHM_RING_HPP
 #define HOLDFAST_SHM_RING_HPP
 
-#include <chrono>
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <iterator>
 #include <optional>
@@ -52,6 +55,7 @@ template <Element T> class RingReader;
 template <Element T> class Ring {
 public:
     using value_type = T;
+    static_assert(alignof(T) <= 64, "elements begin at a multiple of 64 bytes");
 
     Ring(hf_shm *segment, const std::string &name, const RingOptions &options = {},
          hf_shm_mode mode = HF_SHM_OPEN_OR_CREATE) {
@@ -117,12 +121,12 @@ public:
     }
     /// The element at a position, unless it is overwritten or not yet written.
     [[nodiscard]] std::optional<T> at(std::uint64_t position) {
-        T element;
+        std::array<std::byte, sizeof(T)> element;
         std::uint64_t got = 0;
-        const Status status = hf_shm_ring_read_at(ring_, position, &element, 1, &got);
+        const Status status = hf_shm_ring_read_at(ring_, position, element.data(), 1, &got);
         if (status == HF_E_EMPTY || status == HF_E_STALE) return std::nullopt;
         hf::check(status, hf_shm_detail());
-        return element;
+        return std::bit_cast<T>(element);
     }
 
     [[nodiscard]] std::uint64_t capacity() const noexcept { return hf_shm_ring_capacity(ring_); }
@@ -176,9 +180,9 @@ public:
 
     /// The next element; nothing if none came in time.
     [[nodiscard]] std::optional<T> pop(Timeout timeout = {}) {
-        T element;
-        if (!waited(hf_shm_ring_pop(reader_, &element, timeout.ns()))) return std::nullopt;
-        return element;
+        std::array<std::byte, sizeof(T)> element;
+        if (!waited(hf_shm_ring_pop(reader_, element.data(), timeout.ns()))) return std::nullopt;
+        return std::bit_cast<T>(element);
     }
     /// Into the room that is given, at least one unless none came in time.
     [[nodiscard]] RingGot pop_bulk(std::span<T> room, Timeout timeout = {}) {

@@ -37,6 +37,7 @@ struct VersionedOptions {
 template <Element T> class Versioned {
 public:
     using value_type = T;
+    static_assert(alignof(T) <= 64, "elements begin at a multiple of 64 bytes");
 
     /// The memory of the next version. Dies uncommitted: as if it had never begun.
     class Next {

@@ -118,6 +118,52 @@ TEST(bytes_keep_their_length) {
     CHECK_THROWS(queue.put(large), hf::InvalidArgument);
 }
 
+TEST(a_commit_that_is_refused_leaves_the_place_in_hand) {
+    auto segment = segment_make();
+    ByteQueue queue{segment.native(), "bytes", 100, {.capacity = 4}};
+    auto place = queue.reserve(10);
+    CHECK_THROWS(place.commit(101), hf::InvalidArgument);
+    CHECK(static_cast<bool>(place));
+    place.bytes()[0] = std::byte{'x'};
+    place.commit(1);
+    CHECK(!place);
+    CHECK_THROWS(place.commit(1), hf::InvalidArgument);
+    CHECK_EQ(text_of(*queue.get()), "x");
+    {
+        auto given_up = queue.reserve(10);
+        CHECK_THROWS(given_up.commit(101), hf::InvalidArgument);
+    }
+    CHECK(queue.put(bytes_of("behind")));
+    CHECK_EQ(text_of(*queue.get()), "behind");
+}
+
+/* 32 bytes at a multiple of 32 do not fit beside the state of a slot: these are copied only. */
+struct alignas(32) Vector {
+    std::array<float, 8> lanes;
+};
+template <class Q> constexpr bool reserves = requires(Q &queue) {
+    queue.reserve();
+};
+template <class Q> constexpr bool takes = requires(Q &queue) {
+    queue.take();
+};
+static_assert(reserves<Jobs> && takes<Jobs>);
+static_assert(!reserves<hf::shm::Queue<Vector>> && !takes<hf::shm::Queue<Vector>>);
+static_assert(reserves<hf::shm::Queue<std::array<Vector, 2>>>);
+
+TEST(items_lie_aligned_in_place) {
+    auto segment = segment_make();
+    hf::shm::Queue<Vector> copied{segment.native(), "copied", {.capacity = 4}};
+    CHECK(copied.put(Vector{{1, 2, 3}}));
+    CHECK(copied.get()->lanes[2] == 3);
+    hf::shm::Queue<std::array<Vector, 2>> placed{segment.native(), "placed", {.capacity = 4}};
+    for (int i = 0; i < 4; ++i) {
+        auto place = placed.reserve();
+        CHECK_EQ(reinterpret_cast<std::uintptr_t>(&*place) % alignof(Vector), 0u);
+        place.commit();
+    }
+}
+
 TEST(what_does_not_agree_is_refused) {
     auto segment = segment_make();
     Jobs jobs{segment.native(), "jobs", {.capacity = 4}};

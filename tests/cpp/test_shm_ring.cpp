@@ -99,6 +99,24 @@ TEST(ring_brings_every_element_once) {
     CHECK(got[0].number == 2);
 }
 
+TEST(elements_need_no_default) {
+    struct Tick {
+        int number;
+        explicit Tick(int n) : number(n) {}
+    };
+    Segment segment;
+    hf::shm::Ring<Tick> ring{segment, "ticks", {.capacity = 4}};
+    hf::shm::RingReader<Tick> reader{ring};
+    for (int i = 0; i < 3; i++)
+        CHECK(ring.push(Tick(i)));
+    CHECK(ring.at(1)->number == 1);
+    CHECK(reader.pop()->number == 0);
+    int next = 1;
+    for (const Tick &tick : reader.available())
+        CHECK(tick.number == next++);
+    CHECK(next == 3);
+}
+
 TEST(slow_readers_are_told_what_they_lost) {
     Segment segment;
     hf::shm::Ring<int> ring{segment, "numbers", {.capacity = 8}};
