@@ -40,13 +40,6 @@ nb::object array_memory(nb::handle_t<Array> self) {
     return array.lend_all(self, hf_shm_array_data(use.get()), hf_shm_array_size(use.get()));
 }
 
-/// (offset, size) in the segment.
-nb::tuple array_span(Array &array) {
-    const Array::Use use(array);
-    const hf_shm_span span = hf_shm_array_span(use.get());
-    return nb::make_tuple(span.offset, span.size);
-}
-
 /* --- versions --------------------------------------------------------------------------------- */
 
 Versioned *versioned_open(nb::object segment, const std::string &name, unsigned mode,
@@ -97,20 +90,6 @@ std::uint64_t versioned_write(Versioned &versioned, nb::handle data) {
     std::uint64_t version = 0;
     check(
         copying(size, [&] { return hf_shm_versioned_write(use.get(), whole.view.buf, &version); }));
-    return version;
-}
-
-std::uint64_t versioned_write_range(Versioned &versioned, std::uint64_t offset, nb::handle data) {
-    const Versioned::Use use(versioned);
-    Py_buffer view;
-    if (PyObject_GetBuffer(data.ptr(), &view, PyBUF_C_CONTIGUOUS) != 0) throw nb::python_error();
-    std::uint64_t version = 0;
-    const hf_status status = copying(hf_shm_versioned_size(use.get()), [&] {
-        return hf_shm_versioned_write_range(use.get(), offset, view.buf,
-                                            static_cast<std::uint64_t>(view.len), &version);
-    });
-    PyBuffer_Release(&view);
-    check(status);
     return version;
 }
 
@@ -180,14 +159,13 @@ nb::object versioned_writer(Versioned &versioned) {
 void bind_array(nb::module_ &module) {
     nb::class_<Array> array(module, "Array", nb::is_weak_referenceable());
     Array::bind(array);
-    array.def("memory", &array_memory).def("span", &array_span);
+    array.def("memory", &array_memory);
     module.def("array_open", &array_open, nb::rv_policy::take_ownership, nb::arg(), nb::arg(),
                nb::arg(), nb::arg().none(), nb::arg(), nb::arg());
 
     nb::class_<Versioned> versioned(module, "Versioned", nb::is_weak_referenceable());
     Versioned::bind(versioned);
     versioned.def("write", &versioned_write)
-        .def("write_range", &versioned_write_range)
         .def("read", &versioned_read)
         .def("begin", &versioned_begin)
         .def("commit",

@@ -16,33 +16,12 @@ struct Ring : Handle<hf_shm_ring, hf_shm_ring_close> {
     using Handle::Handle;
 };
 
-/// Holds its ring open; closed with it or by itself.
-class Reader {
-public:
-    Reader(nb::object ring, hf_shm_ring_reader *reader) noexcept
-        : ring_(std::move(ring)), reader_(reader) {}
-    ~Reader() { close(); }
-    Reader(const Reader &) = delete;
-    Reader &operator=(const Reader &) = delete;
-
-    void close() noexcept {
-        if (reader_ == nullptr) return;
-        hf_shm_ring_reader_close(reader_);
-        reader_ = nullptr;
-        ring_ = nb::none();
-    }
-    [[nodiscard]] bool closed() const noexcept { return reader_ == nullptr; }
-    [[nodiscard]] hf_shm_ring_reader *get() const {
-        if (reader_ == nullptr) raise_closed("reader");
-        return reader_;
-    }
+/// Holds its ring open, which is what it has for a segment.
+struct Reader : Handle<hf_shm_ring_reader, hf_shm_ring_reader_close> {
+    using Handle::Handle;
     [[nodiscard]] std::uint64_t element_size() const {
-        return hf_shm_ring_element_size(Ring::Use(nb::cast<Ring &>(ring_)).get());
+        return hf_shm_ring_element_size(Ring::Use(nb::cast<Ring &>(segment())).get());
     }
-
-private:
-    nb::object ring_;
-    hf_shm_ring_reader *reader_;
 };
 
 /// Room for, or the bytes of, whole elements.
@@ -177,31 +156,51 @@ Reader *reader_open(nb::object ring, unsigned from, std::uint64_t position, bool
 
 /// Fills `out`: waits for the first element, takes what is there. (got, lost); got 0: not in time.
 nb::tuple pop(Reader &reader, nb::handle out, nb::object timeout) {
-    hf_shm_ring_reader *handle = reader.get();
+    const Reader::Use use(reader);
     const Elements room(out, PyBUF_WRITABLE, reader.element_size());
     std::uint64_t got = 0, lost = 0;
     if (room.count != 0)
         (void)wait_for(timeout, HF_E_EMPTY, [&](std::uint64_t ns) {
-            return hf_shm_ring_pop_bulk(handle, room.view.buf, room.count, ns, &got, &lost);
+            return hf_shm_ring_pop_bulk(use.get(), room.view.buf, room.count, ns, &got, &lost);
         });
     return nb::make_tuple(got, lost);
 }
 
 std::uint64_t peek(Reader &reader, nb::handle out) {
-    hf_shm_ring_reader *handle = reader.get();
+    const Reader::Use use(reader);
     const Elements room(out, PyBUF_WRITABLE, reader.element_size());
     std::uint64_t got = 0;
     if (room.count != 0) {
-        const hf_status status = hf_shm_ring_peek(handle, room.view.buf, room.count, &got);
+        const hf_status status = hf_shm_ring_peek(use.get(), room.view.buf, room.count, &got);
         if (status != HF_E_EMPTY) check(status);
     }
     return got;
 }
 
 bool wait(Reader &reader, std::uint64_t count, nb::object timeout) {
-    hf_shm_ring_reader *handle = reader.get();
+    const Reader::Use use(reader);
     return wait_for(timeout, HF_E_TIMEOUT,
-                    [&](std::uint64_t ns) { return hf_shm_ring_wait(handle, count, ns); });
+                    [&](std::uint64_t ns) { return hf_shm_ring_wait(use.get(), count, ns); });
+}
+
+/// The next elements in place: (memory or None, elements); advance follows.
+nb::tuple view(nb::handle_t<Reader> self, std::uint64_t count) {
+    Reader &reader = nb::cast<Reader &>(self);
+    const Reader::Use use(reader);
+    const void *run = nullptr;
+    std::uint64_t got = 0;
+    const hf_status status = hf_shm_ring_view(use.get(), count, &run, &got);
+    if (status == HF_E_EMPTY) return nb::make_tuple(nb::none(), got);
+    check(status);
+    return nb::make_tuple(reader.lend_read_only(self, run, got * reader.element_size()), got);
+}
+
+/// How many of the first of them were overwritten meanwhile.
+std::uint64_t advance(Reader &reader, std::uint64_t count) {
+    std::uint64_t lost = 0;
+    const hf_status status = hf_shm_ring_advance(Reader::Use(reader).get(), count, &lost);
+    if (status != HF_E_STALE) check(status);
+    return lost;
 }
 
 } // namespace
@@ -231,16 +230,20 @@ void bind_ring(nb::module_ &module) {
         .def_prop_ro("oldest", [](Ring &r) { return hf_shm_ring_oldest(Ring::Use(r).get()); });
     module.def("ring_open", &ring_open, nb::rv_policy::take_ownership);
 
-    nb::class_<Reader>(module, "RingReader", nb::is_weak_referenceable())
-        .def("pop", &pop, nb::arg("out"), nb::arg("timeout").none() = nb::none())
+    nb::class_<Reader> reader(module, "RingReader", nb::is_weak_referenceable());
+    Reader::bind(reader);
+    reader.def("pop", &pop, nb::arg("out"), nb::arg("timeout").none() = nb::none())
         .def("peek", &peek)
+        .def("view", &view)
+        .def("advance", &advance)
         .def("wait", &wait, nb::arg("count"), nb::arg("timeout").none() = nb::none())
         .def("seek",
-             [](Reader &r, std::uint64_t position) { check(hf_shm_ring_seek(r.get(), position)); })
-        .def("close", &Reader::close)
-        .def_prop_ro("closed", &Reader::closed)
-        .def_prop_ro("position", [](Reader &r) { return hf_shm_ring_position(r.get()); })
-        .def_prop_ro("lag", [](Reader &r) { return hf_shm_ring_lag(r.get()); })
-        .def_prop_ro("lost", [](Reader &r) { return hf_shm_ring_lost(r.get()); });
+             [](Reader &r, std::uint64_t position) {
+                 check(hf_shm_ring_seek(Reader::Use(r).get(), position));
+             })
+        .def_prop_ro("position",
+                     [](Reader &r) { return hf_shm_ring_position(Reader::Use(r).get()); })
+        .def_prop_ro("lag", [](Reader &r) { return hf_shm_ring_lag(Reader::Use(r).get()); })
+        .def_prop_ro("lost", [](Reader &r) { return hf_shm_ring_lost(Reader::Use(r).get()); });
     module.def("reader_open", &reader_open, nb::rv_policy::take_ownership);
 }

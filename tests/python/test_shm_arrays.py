@@ -5,15 +5,17 @@ Method: NumPy says what is right; writers are killed where that is the point.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import pickle
+import threading
 import time
 from typing import Any
 
 import holdfast
 import numpy as np
 import pytest
-from holdfast import shm
+from holdfast import _shm, shm
 from shm_tools import FORK, killed, started
 
 pytest_plugins = ("shm_tools",)
@@ -101,6 +103,15 @@ def test_array_of_another_type_is_refused_and_both_are_named(
         segment.queue("a", 8, size=8)
 
 
+def test_shapes_are_integers_of_any_kind(segment: shm.Segment) -> None:
+    assert segment.array("a", np.prod((3, 4)), "f8").shape == (12,)  # type: ignore[arg-type]
+    made = segment.versioned("v", np.array([2, 3]), "f8")  # type: ignore[arg-type]
+    assert made.shape == (2, 3)
+    for shape in (2.5, (2.5, 3), "12", None):
+        with pytest.raises(TypeError):
+            segment.array("b", shape, "f8")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("dtype", ["O", [("a", "O")], "S0", "V0"])
 def test_types_that_mean_nothing_elsewhere(segment: shm.Segment, dtype: Any) -> None:
     with pytest.raises(holdfast.InvalidArgumentError):
@@ -185,6 +196,17 @@ def test_view_that_was_overtaken_says_so(segment: shm.Segment) -> None:
         made.write(3)
 
 
+def test_view_of_the_zeroes_is_overtaken_like_any_other(segment: shm.Segment) -> None:
+    made = segment.versioned("v", 10, "i8")
+    with made.viewing() as array:
+        made.write(1)
+        assert array.tolist() == [0] * 10
+        del array
+    with pytest.raises(shm.StaleError), segment.versioned("w", 10, "i8").viewing():
+        for number in range(2):
+            segment.versioned("w", 10, "i8").write(number)
+
+
 def test_out_must_fit(segment: shm.Segment) -> None:
     made = segment.versioned("v", (2, 3), "f4")
     out = np.empty((2, 3), "f4")
@@ -219,6 +241,29 @@ def test_snapshots_are_whole_beside_writers_that_are_killed(segment: shm.Segment
         assert (array == version).all()
     assert made.write(0) > last - 1
     assert made.check() == []
+
+
+def test_elements_without_a_format_are_raw(segment: shm.Segment) -> None:
+    for size, dtype in (
+        (24, "V24"),
+        (1, "u1"),
+    ):  # as C and C++ make them, with records of their own
+        core = _shm.array_open(segment._core, f"a{size}", 1, (10,), size, "")
+        core.close()
+        core = _shm.versioned_open(segment._core, f"v{size}", 1, (10,), size, "", 2)
+        core.close()
+        array: Any = segment[f"a{size}"]
+        assert (array.dtype, array.nbytes) == (np.dtype(dtype), 10 * size)
+        array.ndarray.view("u1")[-1] = 7
+        versions: Any = segment[f"v{size}"]
+        versions.write(array.ndarray)
+        assert versions.read()[0].tobytes() == b"\0" * (10 * size - 1) + b"\7"
+
+
+def test_a_format_of_another_size_is_refused(segment: shm.Segment) -> None:
+    _shm.array_open(segment._core, "a", 1, (10,), 4, "<f8").close()
+    with pytest.raises(holdfast.InvalidArgumentError, match=r"<f8.* 8 bytes.* 4 bytes"):
+        segment["a"]
 
 
 # --- streams -------------------------------------------------------------------------------------
@@ -281,6 +326,67 @@ def test_ring_in_place(segment: shm.Segment) -> None:
         raise ZeroDivisionError
     made.push(2.5)
     assert reader.pop(16).tolist() == [1.5] * 4 + [2.5]
+
+
+def test_elements_are_read_in_place(segment: shm.Segment) -> None:
+    made = segment.ring("r", 8, dtype="i8")
+    reader = made.reader()
+    with reader.viewing(4) as run:
+        assert run.tolist() == []
+    made.push(np.arange(6))
+    with reader.viewing(4) as run:
+        assert run.tolist() == [0, 1, 2, 3]
+        assert not run.flags.writeable
+        with pytest.raises(holdfast.BusyError):
+            reader.close()
+        del run
+    with pytest.raises(ZeroDivisionError), reader.viewing(4):
+        raise ZeroDivisionError
+    assert reader.position == 4
+    with pytest.raises(shm.StaleError), reader.viewing(4):
+        made.push(np.arange(6, 13))  # over 4, not over 5
+    assert (reader.position, reader.lost) == (6, 1)
+    with reader.viewing(100) as run:
+        assert run.tolist() == [6, 7]  # then the memory ends
+        del run
+    assert reader.pop(100).tolist() == [8, 9, 10, 11, 12]
+    reader.close()
+
+
+def test_reader_that_waits_is_not_closed(segment: shm.Segment) -> None:
+    made = segment.ring("r", 8, dtype="i8")
+
+    def wait(reader: shm.RingReader, got: list[Any]) -> None:
+        with contextlib.suppress(holdfast.InvalidArgumentError):  # closed before it came to it
+            got.extend(reader.pop(8, timeout=60))
+
+    for pause in (0.05, 0.5, 5.0):
+        got: list[Any] = []
+        reader = made.reader("newest")
+        waiter = threading.Thread(target=wait, args=(reader, got))
+        waiter.start()
+        time.sleep(pause)
+        try:
+            reader.close()
+        except holdfast.BusyError:
+            break
+        waiter.join(60)
+    assert not reader.closed
+    made.push([1, 2])
+    waiter.join(60)
+    assert got == [1, 2]
+
+
+@pytest.mark.parametrize("dtype", ["M8[ns]", "U3", ">i4", [("a", "i4"), ("b", "S3")]])
+def test_ring_of_every_dtype(segment: shm.Segment, dtype: Any) -> None:
+    made = segment.ring("r", 8, dtype=dtype)
+    assert made.latest(0).dtype == np.dtype(dtype)
+    assert len(made.latest(4)) == 0
+    values = np.zeros(5, dtype)
+    values.view("u1")[:] = 0
+    assert made.push(values) == 5
+    assert (made.latest(8) == values).all()
+    assert len(made.read_at(0, 0)) == 0
 
 
 def test_ring_of_bytes(segment: shm.Segment) -> None:

@@ -7,18 +7,19 @@ Threads     any; an aligned element of up to 8 bytes is never torn, larger ones 
 
 from __future__ import annotations
 
+import operator
 import sys
 from typing import TYPE_CHECKING, Any
 
 from holdfast import _shm
 from holdfast.errors import BusyError, InvalidArgumentError
-from holdfast.shm.dtypes import dtype_of, format_of
+from holdfast.shm.dtypes import element_dtype, format_of
 from holdfast.shm.handle import Handle
 from holdfast.shm.structure import mode_number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Self
+    from collections.abc import Iterable, Iterator
+    from typing import Self, SupportsIndex
 
     import numpy as np
     import numpy.typing as npt
@@ -29,9 +30,13 @@ if TYPE_CHECKING:
 __all__ = ["Array", "Shaped", "close_lent", "shape_of"]
 
 
-def shape_of(shape: int | tuple[int, ...]) -> tuple[int, ...]:
-    """Check a shape; an int is one dimension."""
-    made = (shape,) if isinstance(shape, int) else tuple(int(extent) for extent in shape)
+def shape_of(shape: SupportsIndex | Iterable[SupportsIndex]) -> tuple[int, ...]:
+    """Check a shape; an integer is one dimension."""
+    made: tuple[int, ...]
+    try:
+        made = (operator.index(shape),)  # type: ignore[arg-type]
+    except TypeError:
+        made = tuple(map(operator.index, shape))  # type: ignore[arg-type]
     if not made or any(extent < 1 for extent in made):
         raise InvalidArgumentError(
             f"a shape has 1 to 8 dimensions with extents of 1 or more, not {made}"
@@ -63,10 +68,10 @@ class Shaped(Handle):
 
     @classmethod
     def _typed(
-        cls, segment: Segment, name: str, core: Any, shape: tuple[int, ...], text: str
+        cls, segment: Segment, name: str, core: Any, shape: tuple[int, ...], text: str, size: int
     ) -> Self:
         self = cls._wrap(segment, name, core)
-        self.dtype = dtype_of(text)
+        self.dtype = element_dtype(text or ("|u1" if size == 1 else ""), size)
         self.shape = shape
         return self
 
@@ -91,12 +96,12 @@ class Array(Shaped):
         text, size = format_of(dtype)
         checked = shape_of(shape)
         core = _shm.array_open(segment._core, name, mode_number(mode), checked, size, text)
-        return cls._typed(segment, name, core, checked, text)
+        return cls._typed(segment, name, core, checked, text, size)
 
     @classmethod
     def _from_entry(cls, segment: Segment, entry: Entry) -> Self:
         core = _shm.array_open(segment._core, entry.name, 0, None, 0, "")
-        return cls._typed(segment, entry.name, core, entry.shape, entry.format)
+        return cls._typed(segment, entry.name, core, entry.shape, entry.format, entry.element_size)
 
     @property
     def ndarray(self) -> np.ndarray[Any, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast import _shm
 from holdfast.errors import BusyError, InvalidArgumentError
 from holdfast.options import parse_size
-from holdfast.shm.dtypes import dtype_of, format_of
+from holdfast.shm.dtypes import element_dtype, format_of
 from holdfast.shm.errors import StaleError
 from holdfast.shm.handle import Handle
 from holdfast.shm.structure import mode_number
@@ -165,10 +165,8 @@ class Pool(Handle):
 
     @classmethod
     def _typed(cls, segment: Segment, name: str, core: Any, text: str, size: int) -> Self:
-        import numpy as np
-
         self = cls._wrap(segment, name, core)
-        self.dtype = dtype_of(text) if text else np.dtype(("V", size))
+        self.dtype = element_dtype(text, size)
         return self
 
     def acquire(self, timeout: float | None = None) -> PoolObject:

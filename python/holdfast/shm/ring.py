@@ -17,8 +17,8 @@ from holdfast import _shm
 from holdfast.errors import InvalidArgumentError
 from holdfast.options import parse_size
 from holdfast.shm.array import close_lent
-from holdfast.shm.dtypes import dtype_of, format_of
-from holdfast.shm.errors import EmptyError
+from holdfast.shm.dtypes import element_dtype, format_of
+from holdfast.shm.errors import EmptyError, StaleError
 from holdfast.shm.handle import Handle
 from holdfast.shm.structure import mode_number
 
@@ -103,10 +103,8 @@ class Ring(Handle):
 
     @classmethod
     def _typed(cls, segment: Segment, name: str, core: Any, text: str, size: int) -> Self:
-        import numpy as np
-
         self = cls._wrap(segment, name, core)
-        self.dtype = dtype_of(text) if text else np.dtype(("V", size))
+        self.dtype = element_dtype(text, size)
         return self
 
     def _elements(self, values: npt.ArrayLike) -> Any:
@@ -208,7 +206,7 @@ class Ring(Handle):
         import numpy as np
 
         made = np.empty(min(count, self.capacity), self.dtype)
-        got, _ = self._core.latest(made.view("u1") if len(made) else made)
+        got, _ = self._core.latest(made.view("u1"))
         return made[:got]
 
     def read_at(self, position: int, count: int) -> np.ndarray[Any, Any]:
@@ -297,6 +295,34 @@ class RingReader:
 
         made = np.empty(count, self._ring.dtype)
         return made[: self._core.peek(made.view("u1")) if count else 0]
+
+    @contextlib.contextmanager
+    def viewing(self, count: int = 1) -> Iterator[np.ndarray[Any, Any]]:
+        """Look at the next elements in place, without a copy, and go past them at the end.
+
+        Yields
+        ------
+        ndarray, shape (n,)
+            What is there in one run, up to `count`; read-only. In a reliable ring it stays until
+            the block ends. If the block raises, the elements stay unread.
+
+        Raises
+        ------
+        StaleError
+            At the end of the block: the writer has overwritten some of them meanwhile. What was
+            read is no good; those that are gone are counted in `lost`.
+        """
+        import numpy as np
+
+        memory, got = self._core.view(count)
+        dtype = self._ring.dtype
+        yield np.empty(0, dtype) if memory is None else np.ndarray((got,), dtype, memory)
+        lost = self._core.advance(got)
+        if lost:
+            raise StaleError(
+                f"the first {lost} of {got} elements of ring {self._ring.name!r} were overwritten "
+                "meanwhile"
+            )
 
     def wait(self, count: int = 1, timeout: float | None = None) -> bool:
         """Wait until `count` elements can be read; False if not in `timeout` seconds."""

@@ -59,12 +59,12 @@ class Versioned(Shaped):
         core = _shm.versioned_open(
             segment._core, name, mode_number(mode), checked, size, text, buffers
         )
-        return cls._typed(segment, name, core, checked, text)
+        return cls._typed(segment, name, core, checked, text, size)
 
     @classmethod
     def _from_entry(cls, segment: Segment, entry: Entry) -> Self:
         core = _shm.versioned_open(segment._core, entry.name, 0, None, 0, "", 0)
-        return cls._typed(segment, entry.name, core, entry.shape, entry.format)
+        return cls._typed(segment, entry.name, core, entry.shape, entry.format, entry.element_size)
 
     # --- writing ------------------------------------------------------------------------------
 
@@ -188,7 +188,7 @@ class Versioned(Shaped):
         memory, version = self._core.view()
         array: np.ndarray[Any, Any] = np.ndarray(self.shape, self.dtype, memory)
         yield array
-        if version and not self._core.intact(version):
+        if not self._core.intact(version):
             raise StaleError(f"version {version} of {self._name!r} was overwritten meanwhile")
 
     def wait(self, version: int = 0, timeout: float | None = None) -> int:
