@@ -70,7 +70,7 @@ typedef struct hf_shm_options {
     uint32_t prefault;         /* 1: touches every page at once                               */
     int32_t node;              /* NUMA node of the pages; -1: of who touches; -2: interleaved */
     uint32_t presence;         /* hf_shm_presence; a watcher only opens                           */
-    uint64_t lock_wait_ns;     /* longest wait for another's change of the table, 10 s        */
+    uint64_t lock_wait_ns;     /* longest wait for another's change of the table, 10 s; >= 1 ms */
     const char *path;          /* a file instead of shared memory (persistence); NULL         */
     const char *role;          /* of this participant, shown to others; NULL                  */
 } hf_shm_options;

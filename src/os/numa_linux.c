@@ -11,6 +11,7 @@
 
 #define NODES_MAX           64
 #define MPOL_PREFERRED_MODE 1
+#define MPOL_INTERLEAVED    3
 
 static unsigned node_count = 1;
 static unsigned node_number[NODES_MAX]; /* the kernel's number of our node i */
@@ -78,17 +79,28 @@ unsigned hfi_os_node_current(void) {
     return 0;
 }
 
-int hfi_os_node_bind(void *address, size_t size, unsigned node) {
-    if (node >= node_count) return -1;
+/* Of our nodes `first` to before `end`. */
+static int bind_to(void *address, size_t size, int mode, unsigned first, unsigned end) {
     if (node_pretended || node_count == 1) return 0;
     unsigned long mask[NODES_MAX / (8 * sizeof(unsigned long)) + 1] = {0};
-    unsigned number = node_number[node];
-    if (number >= NODES_MAX) return -1;
-    mask[number / (8 * sizeof mask[0])] = 1ul << (number % (8 * sizeof mask[0]));
+    for (unsigned i = first; i < end; i++) {
+        unsigned number = node_number[i];
+        if (number >= NODES_MAX) return -1;
+        mask[number / (8 * sizeof mask[0])] |= 1ul << (number % (8 * sizeof mask[0]));
+    }
     int saved = errno;
-    long result = syscall(SYS_mbind, address, size, MPOL_PREFERRED_MODE, mask, NODES_MAX + 1, 0);
+    long result = syscall(SYS_mbind, address, size, mode, mask, NODES_MAX + 1, 0);
     errno = saved;
     return result == 0 ? 0 : -1;
+}
+
+int hfi_os_node_bind(void *address, size_t size, unsigned node) {
+    if (node >= node_count) return -1;
+    return bind_to(address, size, MPOL_PREFERRED_MODE, node, node + 1);
+}
+
+int hfi_os_node_interleave(void *address, size_t size) {
+    return bind_to(address, size, MPOL_INTERLEAVED, 0, node_count);
 }
 
 unsigned hfi_os_cpu_count(void) {

@@ -74,6 +74,8 @@ unsigned hfi_os_node_count(void);
 unsigned hfi_os_node_current(void);
 /* Prefers `node` for pages of the range that are not there yet. 0, or -1 if the kernel refuses. */
 int hfi_os_node_bind(void *address, size_t size, unsigned node);
+/* They go to all nodes in turn. */
+int hfi_os_node_interleave(void *address, size_t size);
 unsigned hfi_os_cpu_count(void);
 /* Processors of the machine that are on, also those that this process may not use. At least 1. */
 unsigned hfi_os_cpu_online(void);

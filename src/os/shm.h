@@ -47,7 +47,8 @@ int hfi_os_shm_stat_path(const char *path, struct hfi_os_file *out);
 int hfi_os_shm_unlink(const char *path);
 /* Mode, and group unless -1. */
 int hfi_os_shm_access(int file, uint32_t access, int64_t group);
-/* Makes the file `to` bytes long, with memory or blocks behind [from, to). -1 with ENOSPC and the like. */
+/* Makes the file `to` bytes long, with memory or blocks behind [from, to); before `from` they are there
+ * already. -1 with ENOSPC and the like. */
 int hfi_os_shm_extend(int file, uint64_t from, uint64_t to);
 /* Length alone: what is behind it is allocated later. */
 int hfi_os_shm_set_size(int file, uint64_t size);
@@ -72,8 +73,6 @@ int hfi_os_shm_map(void *address, size_t size, int file, uint64_t offset, bool *
 int hfi_os_shm_map_read(void *address, size_t size, int file, uint64_t offset);
 /* Every page is there and in the page table afterwards. */
 void hfi_os_shm_prefault(void *address, size_t size);
-/* Pages go to all nodes in turn. */
-int hfi_os_shm_interleave(void *address, size_t size);
 /* On the medium when it returns: by msync, or line by line where the mapping is synchronous. */
 int hfi_os_shm_flush(void *address, size_t size);
 void hfi_os_shm_flush_lines(void *address, size_t size);

@@ -25,11 +25,12 @@
 
 #include "os.h"
 
-#define FOLDER    "/dev/shm"
-#define PREFIX    "holdfast-"
-#define LOCKS_AT  ((off_t)1 << 62)
-#define PIECE     ((uint64_t)16 << 20) /* a signal undoes what one fallocate did: keep it short */
-#define NODES_MAX 64
+#define FOLDER      "/dev/shm"
+#define PREFIX      "holdfast-"
+#define LOCKS_AT    ((off_t)1 << 62)
+/* A signal undoes what one fallocate did: the next asks for half as much. */
+#define PIECE       ((uint64_t)16 << 20)
+#define PIECE_LEAST ((uint64_t)64 << 10)
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
@@ -43,9 +44,6 @@
 #ifndef F_ADD_SEALS
 #define F_ADD_SEALS   1033
 #define F_SEAL_SHRINK 0x0002
-#endif
-#ifndef MPOL_INTERLEAVE
-#define MPOL_INTERLEAVE 3
 #endif
 
 static _Atomic uint64_t fail_countdown;
@@ -215,14 +213,23 @@ static bool room_is_there(int file, uint64_t size) {
 }
 
 int hfi_os_shm_extend(int file, uint64_t from, uint64_t to) {
-    if (failure_injected() || (to > from && !room_is_there(file, to - from))) {
+    if (from >= to) return 0;
+    /* One who was killed in here left memory behind `from`: it need not be there again. */
+    struct stat status;
+    uint64_t there = fstat(file, &status) == 0 ? (uint64_t)status.st_blocks * 512 : 0;
+    uint64_t missing = there <= from ? to - from : there < to ? to - there : 0;
+    if (failure_injected() || !room_is_there(file, missing)) {
         errno = ENOSPC;
         return -1;
     }
+    uint64_t most = PIECE;
     for (uint64_t at = from; at < to;) {
-        uint64_t piece = to - at < PIECE ? to - at : PIECE;
+        uint64_t piece = to - at < most ? to - at : most;
         int error = posix_fallocate(file, (off_t)at, (off_t)piece);
-        if (error == EINTR) continue;
+        if (error == EINTR) {
+            if (most > PIECE_LEAST) most /= 2;
+            continue;
+        }
         if (error != 0) {
             errno = error;
             return -1;
@@ -326,13 +333,6 @@ void hfi_os_shm_prefault(void *address, size_t size) {
     if (madvise(address, size, MADV_POPULATE_WRITE) == 0) return;
     for (size_t at = 0; at < size; at += HFI_PAGE)
         (void)*(volatile const char *)((char *)address + at);
-}
-
-int hfi_os_shm_interleave(void *address, size_t size) {
-    unsigned nodes = hfi_os_node_count();
-    if (nodes == 1) return 0;
-    unsigned long mask[1] = {nodes >= NODES_MAX ? ~0ul : (1ul << nodes) - 1};
-    return syscall(SYS_mbind, address, size, MPOL_INTERLEAVE, mask, NODES_MAX + 1, 0) == 0 ? 0 : -1;
 }
 
 int hfi_os_shm_flush(void *address, size_t size) {

@@ -68,6 +68,11 @@ static hf_status compare(const struct hfi_shm_request *r, const struct hfi_shm_f
             "%s \"%s\" has layout version %u, and this library knows %u: use the same "
             "version of holdfast in all processes",
             hf_shm_kind_name(r->kind), r->name, f->layout, r->layout);
+    /* First: a type says more than its size. */
+    if (r->format != NULL && strcmp(r->format, format) != 0)
+        return hfi_shm_say(HF_E_MISMATCH,
+                           "%s \"%s\" has elements \"%.120s\", and \"%.120s\" was asked for",
+                           hf_shm_kind_name(r->kind), r->name, format, r->format);
     if (r->element_size != 0 && r->element_size != f->element_size)
         return differs(r, "an element size of", f->element_size, r->element_size);
     if (r->element_count != 0 && r->element_count != f->element_count)
@@ -82,10 +87,6 @@ static hf_status compare(const struct hfi_shm_request *r, const struct hfi_shm_f
                 return differs(r, what, f->shape[i], r->shape[i]);
             }
     }
-    if (r->format != NULL && strcmp(r->format, format) != 0)
-        return hfi_shm_say(HF_E_MISMATCH,
-                           "%s \"%s\" has elements \"%.120s\", and \"%.120s\" was asked for",
-                           hf_shm_kind_name(r->kind), r->name, format, r->format);
     if (r->size != 0 && r->size != f->size)
         return differs(r, "a size in bytes of", f->size, r->size);
     return HF_OK;

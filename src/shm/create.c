@@ -65,8 +65,7 @@ static hf_status back_with_memory(hf_shm *shm, const hf_shm_options *o) {
     if (hfi_os_shm_set_size(shm->file, size) != 0) return hfi_shm_say_errno("sizing", shm->path);
     hf_status status = hfi_shm_map_file(shm, size);
     if (status != HF_OK) return status;
-    if (o->node >= 0) (void)hfi_os_node_bind(shm->base, size, (unsigned)o->node);
-    if (o->node == -2) (void)hfi_os_shm_interleave(shm->base, size);
+    hfi_shm_place_pages(shm, 0, size);
     if (hfi_os_shm_extend(shm->file, 0, size) == 0) return HF_OK;
     status = hfi_shm_say_errno("allocating", shm->path);
     if (status == HF_E_NO_SPACE)
@@ -95,8 +94,7 @@ hf_status hfi_shm_create(const char *name, const char *path, const hf_shm_option
         status = hfi_shm_say_errno("making", path != NULL ? path : "memory");
         goto fail;
     }
-    if ((path != NULL || o->access != 0600 || o->group >= 0) &&
-        hfi_os_shm_access(shm->file, o->access, o->group) != 0) {
+    if (hfi_os_shm_access(shm->file, o->access, o->group) != 0) {
         status = hfi_shm_say_errno("setting mode and group of", what);
         goto fail;
     }

@@ -36,6 +36,9 @@ hf_status hf_shm_grow(hf_shm *shm, uint64_t size) {
     if (status != HF_OK) return status;
     struct hfi_shm_header *header = hfi_shm_header_of(shm);
     uint64_t now = hfi_shm_size(shm);
+    if (wanted > now && shm->node != -1 &&
+        hfi_os_shm_map(shm->base + now, wanted - now, shm->view, now, NULL) == 0)
+        hfi_shm_place_pages(shm, now, wanted); /* cover maps it again, the file knows by then */
     if (wanted > now) status = extend(shm, now, wanted);
     if (wanted > now && status == HF_OK) {
         if (shm->on_file) (void)hfi_os_shm_sync(shm->view);
@@ -44,10 +47,6 @@ hf_status hf_shm_grow(hf_shm *shm, uint64_t size) {
         if (!hfi_shm_cover(shm, wanted))
             status = hfi_shm_say(HF_E_NO_MEMORY, "segment \"%s\": the new end cannot be mapped",
                                  shm->name);
-        else if (shm->node >= 0)
-            (void)hfi_os_node_bind(shm->base + now, wanted - now, (unsigned)shm->node);
-        else if (shm->node == -2)
-            (void)hfi_os_shm_interleave(shm->base + now, wanted - now);
     }
     hfi_shm_table_unlock(shm);
     return status;

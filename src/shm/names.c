@@ -50,19 +50,24 @@ static bool name_lock(int file) {
     return true;
 }
 
+static hf_status unlink_locked(int file, const char *name, const char *path,
+                               const struct hfi_os_file *about) {
+    if (!name_lock(file))
+        return hfi_shm_say(HF_E_TIMEOUT, "segment \"%s\": another process is removing it", name);
+    if (unlink_same(path, about) == 0) return HF_OK;
+    if (errno == ENOENT)
+        return hfi_shm_say(HF_E_NOT_FOUND, "segment \"%s\" was removed just now", name);
+    return hfi_shm_say(HF_E_PERMISSION, "segment \"%s\" (of user %u) stays: %s", name, about->owner,
+                       strerror(errno));
+}
+
 hf_status hf_shm_remove(const char *name) {
     char path[HFI_OS_PATH_MAX];
     struct hfi_os_file about;
     int file = -1;
     hf_status status = open_named(name, path, &file, &about);
     if (status != HF_OK) return status;
-    if (!name_lock(file))
-        status = hfi_shm_say(HF_E_TIMEOUT, "segment \"%s\": another process is removing it", name);
-    else if (unlink_same(path, &about) != 0)
-        status = errno == ENOENT
-                     ? hfi_shm_say(HF_E_NOT_FOUND, "segment \"%s\" was removed just now", name)
-                     : hfi_shm_say(HF_E_PERMISSION, "segment \"%s\" (of user %u) stays: %s", name,
-                                   about.owner, strerror(errno));
+    status = unlink_locked(file, name, path, &about);
     hfi_os_shm_close(file);
     return status;
 }
@@ -84,10 +89,9 @@ hf_status hf_shm_collect(const char *name, int *removed_out) {
         /* Again, now that nobody changes it. */
         bool kept = hfi_os_shm_read(file, 0, &header, sizeof header) != 0 ||
                     (header.persist != 0 && header.state != HFI_SHM_REMOVED);
-        if (!kept && name_lock(file)) removed = unlink_same(path, &about) == 0;
-        if (!kept && !removed && errno != ENOENT)
-            status = hfi_shm_say(HF_E_PERMISSION, "segment \"%s\" (of user %u) stays: %s", name,
-                                 about.owner, strerror(errno));
+        if (!kept) status = unlink_locked(file, name, path, &about);
+        removed = !kept && status == HF_OK;
+        if (status == HF_E_NOT_FOUND) status = HF_OK; /* somebody else has just done it */
     }
     hfi_os_shm_close(file);
     if (status == HF_OK && removed_out != NULL) *removed_out = removed;

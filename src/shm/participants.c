@@ -175,7 +175,7 @@ static hf_status join_alone(hf_shm *shm, hf_shm_stale stale, bool fresh) {
         return hfi_shm_say(HF_E_OWNER_DIED,
                            "%.200s: the machine went down while it was open; open it with stale "
                            "RECOVER, which repairs it",
-                           shm->path);
+                           shm->path[0] != '\0' ? shm->path : "the file");
     if (dead > 0 && stale == HF_SHM_REFUSE)
         return hfi_shm_say(HF_E_OWNER_DIED,
                            "segment \"%s\": nobody lives in it and %u of its participants were "

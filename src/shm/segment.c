@@ -17,7 +17,9 @@
 
 #include "os/os.h"
 
-#define ROUNDS_MAX 1000 /* of an opener that meets one removed segment after the other */
+#define ROUNDS_MAX    1000 /* of an opener that meets one removed segment after the other */
+/* Shorter than it takes to suspect a holder, a wait would call dead ones alive. */
+#define WAIT_LEAST_NS UINT64_C(1000000)
 
 void hf_shm_options_init(hf_shm_options *options, uint64_t size) {
     HF_EXPECT(options != NULL);
@@ -97,6 +99,9 @@ static hf_status options_check(const hf_shm_options *o) {
                            "access is 0%o: of the file modes up to 0777, those in "
                            "which the owner may read and write",
                            o->access);
+    if (o->group < -1 || o->group >= UINT32_MAX || o->owner < -2 || o->owner >= UINT32_MAX)
+        return hfi_shm_say(HF_E_INVALID, "group %lld or owner %lld is no id", (long long)o->group,
+                           (long long)o->owner);
     if (o->node < -2 || o->node >= (int32_t)hfi_os_node_count())
         return hfi_shm_say(HF_E_INVALID, "node is %d, and this machine has %u", o->node,
                            hfi_os_node_count());
@@ -157,6 +162,11 @@ hf_status hfi_shm_map_file(hf_shm *shm, uint64_t size) {
     return HF_OK;
 }
 
+void hfi_shm_place_pages(hf_shm *shm, uint64_t from, uint64_t to) {
+    if (shm->node >= 0) (void)hfi_os_node_bind(shm->base + from, to - from, (unsigned)shm->node);
+    if (shm->node == -2) (void)hfi_os_node_interleave(shm->base + from, to - from);
+}
+
 uint64_t hfi_shm_size(hf_shm *shm) {
     uint64_t size = hfi_shm_load64(&hfi_shm_header_of(shm)->size);
     uint64_t mapped = atomic_load_explicit(&shm->mapped, memory_order_acquire);
@@ -198,11 +208,11 @@ hf_status hfi_shm_make(const struct hfi_shm_geometry *geometry, const char *name
     shm->opens = (uint32_t *)((char *)shm + opens_at);
     shm->extents = (struct hfi_shm_extent *)((char *)shm + extents_at);
     shm->file = shm->view = shm->fork_file = -1;
-    shm->lock_wait_ns = o->lock_wait_ns;
+    shm->lock_wait_ns = o->lock_wait_ns > WAIT_LEAST_NS ? o->lock_wait_ns : WAIT_LEAST_NS;
     shm->huge_pages = o->huge_pages;
     shm->node = o->node;
     shm->presence = o->presence;
-    shm->on_file = o->path != NULL;
+    shm->on_file = geometry->c.unnamed == 0 && geometry->c.name[0] == '\0';
     hfi_lock_init(&shm->lock, HFI_RANK_OWNER);
     hfi_lock_init(&shm->pin_lock, HFI_RANK_OWNER);
     if (name != NULL) (void)snprintf(shm->name, sizeof shm->name, "%s", name);
@@ -330,7 +340,7 @@ static hf_status enter(int file, const char *name, const char *path, const hf_sh
         status = hfi_shm_map_file(shm, size);
     if (status == HF_OK && o->presence != HF_SHM_WATCHER)
         status =
-            hfi_shm_join(shm, (hf_shm_stale)o->stale, false, hfi_shm_deadline(o->lock_wait_ns));
+            hfi_shm_join(shm, (hf_shm_stale)o->stale, false, hfi_shm_deadline(shm->lock_wait_ns));
     if (status != HF_OK) {
         hfi_shm_discard(shm);
         return status;
@@ -380,8 +390,10 @@ static hf_status open_loop(const char *name, const char *path, hf_shm_mode mode,
             if (o->stale == HF_SHM_RESET && o->path == NULL) (void)hf_shm_collect(name, &removed);
             if (!removed)
                 return hfi_shm_say(HF_E_EXISTS,
-                                   "segment \"%s\" exists; open it, or remove it first (if nobody "
-                                   "lives in it, stale RESET does)",
+                                   name != NULL ? "segment \"%s\" exists; open it, or remove it "
+                                                  "first (stale RESET does, if nobody lives in it "
+                                                  "and it does not persist)"
+                                                : "\"%s\" exists; open it, or delete it first",
                                    name != NULL ? name : path);
             continue;
         }

@@ -115,6 +115,8 @@ hf_status hfi_shm_make(const struct hfi_shm_geometry *geometry, const char *name
                        const hf_shm_options *o, hf_shm **shm_out);
 /* Address space for all it may grow to, the file's first `size` bytes mapped into it. */
 hf_status hfi_shm_map_file(hf_shm *shm, uint64_t size);
+/* On the nodes that were asked for, by the file's policy: before memory is behind these pages. */
+void hfi_shm_place_pages(hf_shm *shm, uint64_t from, uint64_t to);
 /* The opposite of both; closes the file too. */
 void hfi_shm_discard(hf_shm *shm);
 

@@ -10,6 +10,7 @@
 #include <sys/mount.h>
 #include <sys/wait.h>
 
+#include "os/shm.h"
 #include "shm_help.h"
 
 enum { SKIPPED = 77 };
@@ -67,6 +68,24 @@ static void full(void) {
 
 static void test_full_shared_memory_is_a_status_and_no_signal(void) {
     in_small_memory(full);
+}
+
+/* What one who was killed while growing had allocated is more than would be left. */
+static void grown_half(void) {
+    hf_shm_options options;
+    hf_shm *shm = NULL;
+    hf_shm_options_init(&options, 256 << 10);
+    options.entries_max = 16;
+    options.size_max = 900 << 10;
+    OK(hf_shm_open("half", HF_SHM_CREATE, &options, &shm));
+    CHECK(hfi_os_shm_extend(hf_shm_file(shm), 256 << 10, 800 << 10) == 0);
+    OK(hf_shm_grow(shm, 900 << 10));
+    CHECK_EQ(help_info(shm).size, 900 << 10);
+    OK(hf_shm_close(shm));
+}
+
+static void test_memory_of_a_killed_grower_is_used(void) {
+    in_small_memory(grown_half);
 }
 
 /* Makers that together want more than there is: each gets a whole segment or HF_E_NO_SPACE. */
@@ -152,6 +171,7 @@ int main(void) {
     CHECK_WATCHDOG(120);
     CHECK_RUN(test_life_is_seen_across_process_namespaces);
     CHECK_RUN(test_full_shared_memory_is_a_status_and_no_signal);
+    CHECK_RUN(test_memory_of_a_killed_grower_is_used);
     CHECK_RUN(test_makers_in_a_crowd_get_all_or_nothing);
     return 0;
 }

@@ -72,6 +72,30 @@ static void test_file_stays_and_is_opened_again(void) {
     CHECK_EQ(try_open(path, HF_SHM_OPEN, HF_SHM_RECOVER, &shm), HF_E_NOT_FOUND);
 }
 
+static uint64_t boot_of(const char *at) {
+    struct hfi_shm_header header;
+    int file = open(at, O_RDONLY);
+    CHECK(file >= 0 && pread(file, &header, sizeof header, 0) == (ssize_t)sizeof header);
+    close(file);
+    return header.boot;
+}
+
+/* Who has the descriptor alone takes the same care, and as the last one closes the file. */
+static void test_file_opened_by_its_descriptor_is_on_a_medium_too(void) {
+    hf_shm *shm = open_at(path, HF_SHM_CREATE), *again = NULL;
+    hf_shm_span span;
+    OK(hf_shm_add(shm, "x", 100, &span));
+    OK(hf_shm_open_file(hf_shm_file(shm), NULL, &again));
+    CHECK_EQ(help_info(again).on_file, 1);
+    OK(hf_shm_persist(again));
+    OK(hf_shm_persist_span(again, span));
+    OK(hf_shm_close(shm));
+    CHECK_NE(boot_of(path), 0);
+    OK(hf_shm_close(again));
+    CHECK_EQ(boot_of(path), 0);
+    CHECK(unlink(path) == 0);
+}
+
 static void test_paths_that_cannot_be_are_refused(void) {
     hf_shm *shm = NULL;
     char beyond[300];
@@ -201,6 +225,7 @@ int main(void) {
     (void)snprintf(copy, sizeof copy, "%s/copy", folder);
     atexit(folder_remove);
     CHECK_RUN(test_file_stays_and_is_opened_again);
+    CHECK_RUN(test_file_opened_by_its_descriptor_is_on_a_medium_too);
     CHECK_RUN(test_paths_that_cannot_be_are_refused);
     CHECK_RUN(test_what_was_persisted_outlives_the_writer);
     CHECK_RUN(test_stale_files_are_kept_or_refused);

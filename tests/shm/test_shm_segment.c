@@ -9,10 +9,12 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 #include "os/os.h"
 #include "os/shm.h"
+#include "shm/segment_state.h"
 #include "shm_help.h"
 
 static void test_last_one_out_removes_the_segment(void) {
@@ -98,6 +100,10 @@ static void test_options_out_of_range_are_refused(void) {
                {offsetof(hf_shm_options, stale), 4, 3},
                {offsetof(hf_shm_options, access), 4, 0400},
                {offsetof(hf_shm_options, access), 4, 04600},
+               {offsetof(hf_shm_options, group), 8, (uint64_t)-2},
+               {offsetof(hf_shm_options, group), 8, UINT64_C(1) << 32},
+               {offsetof(hf_shm_options, owner), 8, (uint64_t)-3},
+               {offsetof(hf_shm_options, owner), 8, UINT64_C(1) << 32},
                {offsetof(hf_shm_options, node), 4, 1000}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         hf_shm_options options;
@@ -212,6 +218,15 @@ static void test_killed_participant_is_seen_and_recovered(void) {
     CHECK(!help_is_there(name));
 }
 
+/* Another description of the segment's file. */
+static int open_other(const char *name) {
+    char path[HFI_OS_PATH_MAX];
+    CHECK(hfi_os_shm_path(name, path, sizeof path));
+    int file = hfi_os_shm_open(path, true);
+    CHECK(file >= 0);
+    return file;
+}
+
 /* A child that opens the segment and is killed with it open. */
 static void leave_behind(const char *name, bool persist) {
     pid_t child = fork();
@@ -259,7 +274,11 @@ static void test_segment_of_the_dead_is_kept_reset_or_refused(void) {
     OK(hf_shm_close(shm));
 
     leave_behind(name, false);
-    int removed = 0;
+    int removed = 0, other = open_other(name);
+    CHECK(hfi_os_shm_lock(other, HFI_SHM_NAME_BYTE, 1));
+    errno = 0;
+    CHECK_EQ(hf_shm_collect(name, &removed), HF_E_TIMEOUT);
+    hfi_os_shm_close(other);
     OK(hf_shm_collect(name, &removed));
     CHECK_EQ(removed, 1);
     CHECK(!help_is_there(name));
@@ -361,6 +380,44 @@ static void test_anonymous_segment_cannot_be_cut_short(void) {
     hf_shm_options_init(&options, 1 << 20);
     OK(hf_shm_create_anonymous(&options, &shm));
     CHECK(ftruncate(hf_shm_file(shm), 4096) == -1 && errno == EPERM);
+    CHECK_EQ(help_info(shm).access, 0600);
+    OK(hf_shm_close(shm));
+    options.access = 0660;
+    OK(hf_shm_create_anonymous(&options, &shm));
+    CHECK_EQ(help_info(shm).access, 0660);
+    OK(hf_shm_close(shm));
+}
+
+static void on_alarm(int signal) {
+    (void)signal;
+}
+
+/* Each signal undoes the allocation that it meets. */
+static void test_signals_do_not_keep_a_segment_from_being_made(void) {
+    struct sigaction action = {.sa_handler = on_alarm, .sa_flags = SA_RESTART}, old;
+    struct itimerval often = {{0, 100}, {0, 100}}, never = {{0, 0}, {0, 0}};
+    hf_shm_options options;
+    hf_shm *shm = NULL;
+    hf_shm_options_init(&options, 32 << 20);
+    CHECK(sigaction(SIGALRM, &action, &old) == 0);
+    CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
+    hf_status status = hf_shm_create_anonymous(&options, &shm);
+    CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
+    CHECK(sigaction(SIGALRM, &old, NULL) == 0);
+    OK(status);
+    OK(hf_shm_close(shm));
+}
+
+/* A participant that never was holds the table's lock. */
+static void test_dead_holder_is_no_timeout_however_short_the_wait(void) {
+    hf_shm_options options;
+    hf_shm *shm = NULL;
+    hf_shm_span span;
+    hf_shm_options_init(&options, 1 << 20);
+    options.lock_wait_ns = 0;
+    OK(hf_shm_open(harness_name("nowait"), HF_SHM_CREATE, &options, &shm));
+    hfi_shm_store32(&hfi_shm_header_of(shm)->lock.word, 7);
+    OK(hf_shm_add(shm, "x", 100, &span));
     OK(hf_shm_close(shm));
 }
 
@@ -559,6 +616,8 @@ int main(void) {
     CHECK_RUN(test_process_that_ends_without_closing_leaves_nothing);
     CHECK_RUN(test_anonymous_segment_is_reached_by_its_descriptor);
     CHECK_RUN(test_anonymous_segment_cannot_be_cut_short);
+    CHECK_RUN(test_signals_do_not_keep_a_segment_from_being_made);
+    CHECK_RUN(test_dead_holder_is_no_timeout_however_short_the_wait);
     CHECK_RUN(test_growth_is_seen_by_others_and_moves_nothing);
     CHECK_RUN(test_full_memory_is_a_status_and_leaves_nothing);
     CHECK_RUN(test_a_size_that_is_not_there_is_refused_at_once);
