@@ -187,6 +187,13 @@ namespace detail {
     return bytes;
 }
 
+/// A name for C, where a zero byte would end it: "a" is not what "a\0b" was to open.
+[[nodiscard]] inline const char *c_name(const std::string &name) {
+    if (name.find('\0') != std::string::npos) [[unlikely]]
+        raise(HF_E_INVALID, "a name has no zero bytes");
+    return name.c_str();
+}
+
 } // namespace detail
 
 } // namespace hf

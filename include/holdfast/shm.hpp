@@ -199,7 +199,7 @@ class Segment {
 public:
     explicit Segment(const std::string &name, const Options &options = Options(),
                      Mode mode = HF_SHM_OPEN_OR_CREATE) {
-        detail::check(hf_shm_open(name.c_str(), mode, options.native(), &shm_));
+        detail::check(hf_shm_open(hf::detail::c_name(name), mode, options.native(), &shm_));
     }
     [[nodiscard]] static Segment open(const std::string &name, const Options &options = Options()) {
         return Segment(name, options, HF_SHM_OPEN);
@@ -223,7 +223,8 @@ public:
     [[nodiscard]] static Segment load(const std::string &name, int file,
                                       const Options &options = Options()) {
         Segment segment;
-        detail::check(hf_shm_load(name.c_str(), file, options.native(), nullptr, &segment.shm_));
+        detail::check(
+            hf_shm_load(hf::detail::c_name(name), file, options.native(), nullptr, &segment.shm_));
         return segment;
     }
     Segment(Segment &&other) noexcept : shm_(std::exchange(other.shm_, nullptr)) {}
@@ -280,7 +281,7 @@ public:
     /// Zeroed bytes under a name.
     [[nodiscard]] Span add(const std::string &name, std::uint64_t size) const {
         hf_shm_span where{};
-        detail::check(hf_shm_add(shm_, name.c_str(), size, &where));
+        detail::check(hf_shm_add(shm_, hf::detail::c_name(name), size, &where));
         return {shm_, where};
     }
     /// Bytes under a name, unless there are none.
@@ -295,7 +296,7 @@ public:
     }
     [[nodiscard]] std::optional<Entry> find(const std::string &name) const {
         hf_shm_entry entry{};
-        const Status status = hf_shm_find(shm_, name.c_str(), &entry);
+        const Status status = hf_shm_find(shm_, hf::detail::c_name(name), &entry);
         if (status == HF_E_NOT_FOUND) return std::nullopt;
         detail::check(status);
         Entry found = detail::entry_of(entry);
@@ -312,11 +313,13 @@ public:
         return all.take();
     }
     /// The name is gone at once, the bytes when nobody uses them any more.
-    void erase(const std::string &name) const { detail::check(hf_shm_erase(shm_, name.c_str())); }
+    void erase(const std::string &name) const {
+        detail::check(hf_shm_erase(shm_, hf::detail::c_name(name)));
+    }
 
     [[nodiscard]] Figures figures(const std::string &name) const {
         Figures figures{};
-        detail::check(hf_shm_figures_of(shm_, name.c_str(), &figures));
+        detail::check(hf_shm_figures_of(shm_, hf::detail::c_name(name), &figures));
         return figures;
     }
     /// What is wrong with everything in it, or with one structure; empty: nothing.
@@ -327,7 +330,8 @@ public:
                 return Fault{of, fault};
             });
         };
-        const Status status = hf_shm_check(shm_, name ? name->c_str() : nullptr, visit, &all);
+        const Status status =
+            hf_shm_check(shm_, name ? hf::detail::c_name(*name) : nullptr, visit, &all);
         if (status != HF_E_CORRUPT) detail::check(status);
         return all.take();
     }
@@ -353,7 +357,7 @@ public:
                 return 1;
             }
         };
-        const Status status = hf_shm_view(shm_, name.c_str(), call, &walk);
+        const Status status = hf_shm_view(shm_, hf::detail::c_name(name), call, &walk);
         if (walk.thrown) std::rethrow_exception(walk.thrown);
         detail::check(status);
     }
@@ -366,7 +370,7 @@ public:
     /// Puts right what can be; returns how many things were.
     std::size_t repair(const std::optional<std::string> &name = {}) const {
         std::size_t repaired = 0;
-        detail::check(hf_shm_repair(shm_, name ? name->c_str() : nullptr, &repaired));
+        detail::check(hf_shm_repair(shm_, name ? hf::detail::c_name(*name) : nullptr, &repaired));
         return repaired;
     }
 
@@ -399,7 +403,7 @@ static_assert(sizeof(Segment) == sizeof(void *));
 
 /// Takes the name away; those who have it open go on. False: there is none.
 inline bool remove(const std::string &name) {
-    const Status status = hf_shm_remove(name.c_str());
+    const Status status = hf_shm_remove(hf::detail::c_name(name));
     if (status != HF_E_NOT_FOUND) detail::check(status);
     return status == HF_OK;
 }
@@ -407,7 +411,7 @@ inline bool remove(const std::string &name) {
 /// Removes the segment if nobody lives in it and it does not persist; true if it did.
 inline bool collect(const std::string &name) {
     int removed = 0;
-    const Status status = hf_shm_collect(name.c_str(), &removed);
+    const Status status = hf_shm_collect(hf::detail::c_name(name), &removed);
     if (status != HF_E_NOT_FOUND) detail::check(status);
     return removed != 0;
 }

@@ -41,7 +41,7 @@ public:
         native.dimensions = static_cast<std::uint32_t>(shape.size());
         for (std::size_t i = 0; i < shape.size(); i++)
             native.shape[i] = shape[i];
-        hf::check(hf_shm_array_open(segment, name.c_str(), mode, &native, &array_),
+        hf::check(hf_shm_array_open(segment, hf::detail::c_name(name), mode, &native, &array_),
                   hf_shm_detail());
     }
     Array(hf_shm *segment, const std::string &name, std::initializer_list<std::uint64_t> shape,

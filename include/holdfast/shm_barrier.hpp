@@ -34,7 +34,7 @@ public:
         hf_shm_barrier_options native;
         hf_shm_barrier_options_init(&native, options.parties);
         native.on_death = options.on_death;
-        hf::check(hf_shm_barrier_open(segment, name.c_str(), mode, &native, &native_),
+        hf::check(hf_shm_barrier_open(segment, hf::detail::c_name(name), mode, &native, &native_),
                   hf_shm_detail());
     }
     /// The place in the round: 0 to parties - 1, each at most once.

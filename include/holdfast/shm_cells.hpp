@@ -49,7 +49,7 @@ public:
         hf_shm_cells_options native;
         hf_shm_cells_options_init(&native, type, options.count);
         native.packed = options.packed ? 1 : 0;
-        hf::check(hf_shm_cells_open(segment, name.c_str(), mode, &native, &native_),
+        hf::check(hf_shm_cells_open(segment, hf::detail::c_name(name), mode, &native, &native_),
                   hf_shm_detail());
     }
 

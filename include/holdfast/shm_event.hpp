@@ -34,7 +34,7 @@ public:
         hf_shm_event_options_init(&native);
         native.automatic = options.automatic ? 1 : 0;
         native.set = options.set ? 1 : 0;
-        hf::check(hf_shm_event_open(segment, name.c_str(), mode, &native, &native_),
+        hf::check(hf_shm_event_open(segment, hf::detail::c_name(name), mode, &native, &native_),
                   hf_shm_detail());
     }
     void set() const { hf::check(hf_shm_event_set(native_), hf_shm_detail()); }

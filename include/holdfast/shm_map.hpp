@@ -48,7 +48,8 @@ class MapHandle {
 public:
     MapHandle(hf_shm *segment, const std::string &name, hf_shm_mode mode,
               const hf_shm_map_options *options) {
-        hf::check(hf_shm_map_open(segment, name.c_str(), mode, options, &map_), hf_shm_detail());
+        hf::check(hf_shm_map_open(segment, hf::detail::c_name(name), mode, options, &map_),
+                  hf_shm_detail());
     }
     MapHandle(MapHandle &&other) noexcept : map_(std::exchange(other.map_, nullptr)) {}
     MapHandle &operator=(MapHandle &&other) noexcept {

@@ -32,7 +32,8 @@ enum class Locked { no, yes, owner_died };
 class Mutex : public detail::Owned<hf_shm_mutex, &hf_shm_mutex_close> {
 public:
     Mutex(hf_shm *segment, const std::string &name, hf_shm_mode mode = HF_SHM_OPEN_OR_CREATE) {
-        hf::check(hf_shm_mutex_open(segment, name.c_str(), mode, &native_), hf_shm_detail());
+        hf::check(hf_shm_mutex_open(segment, hf::detail::c_name(name), mode, &native_),
+                  hf_shm_detail());
     }
     /// What mends the data after a death; an exception of it unlocks, and the doubt stays.
     void on_owner_died(std::function<void()> mend) { mend_ = std::move(mend); }

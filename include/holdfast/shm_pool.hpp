@@ -91,7 +91,7 @@ public:
         if (native.alignment < alignof(T))
             hf::raise(HF_E_INVALID, "alignment is less than that of the pool's type");
         native.format = format_of<T>();
-        hf::check(hf_shm_pool_open(segment, name.c_str(), mode, &native, &native_),
+        hf::check(hf_shm_pool_open(segment, hf::detail::c_name(name), mode, &native, &native_),
                   hf_shm_detail());
     }
 

@@ -57,7 +57,7 @@ class QueueHandle {
 public:
     QueueHandle(hf_shm *segment, const std::string &name, hf_shm_mode mode,
                 const hf_shm_queue_options *options) {
-        hf::check(hf_shm_queue_open(segment, name.c_str(), mode, options, &queue_),
+        hf::check(hf_shm_queue_open(segment, hf::detail::c_name(name), mode, options, &queue_),
                   hf_shm_detail());
     }
     QueueHandle(QueueHandle &&other) noexcept : queue_(std::exchange(other.queue_, nullptr)) {}

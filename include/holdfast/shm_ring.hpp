@@ -65,7 +65,8 @@ public:
         native.format = format_of<T>();
         const bool open = mode == HF_SHM_OPEN;
         native.reliable = options.reliable ? *options.reliable : open ? 2u : 0u;
-        hf::check(hf_shm_ring_open(segment, name.c_str(), mode, &native, &ring_), hf_shm_detail());
+        hf::check(hf_shm_ring_open(segment, hf::detail::c_name(name), mode, &native, &ring_),
+                  hf_shm_detail());
     }
     /// Whatever ring of this element there is.
     [[nodiscard]] static Ring open(hf_shm *segment, const std::string &name) {

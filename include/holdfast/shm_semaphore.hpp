@@ -56,12 +56,13 @@ public:
         hf_shm_semaphore_options_init(&native, options.permits);
         native.counted = options.counted ? 1 : 0;
         native.most = options.most;
-        hf::check(hf_shm_semaphore_open(segment, name.c_str(), mode, &native, &native_),
+        hf::check(hf_shm_semaphore_open(segment, hf::detail::c_name(name), mode, &native, &native_),
                   hf_shm_detail());
     }
     /// Whatever semaphore of this name there is.
     Semaphore(hf_shm *segment, const std::string &name) {
-        hf::check(hf_shm_semaphore_open(segment, name.c_str(), HF_SHM_OPEN, nullptr, &native_),
+        hf::check(hf_shm_semaphore_open(segment, hf::detail::c_name(name), HF_SHM_OPEN, nullptr,
+                                        &native_),
                   hf_shm_detail());
     }
 

@@ -81,7 +81,7 @@ public:
         hf_shm_versioned_options_init(&native, sizeof(T), options.count);
         if (options.buffers != 0 || mode == HF_SHM_OPEN) native.buffers = options.buffers;
         native.format = format_of<T>();
-        hf::check(hf_shm_versioned_open(segment, name.c_str(), mode, &native, &array_),
+        hf::check(hf_shm_versioned_open(segment, hf::detail::c_name(name), mode, &native, &array_),
                   hf_shm_detail());
     }
     /// Whatever versioned array of this element there is.

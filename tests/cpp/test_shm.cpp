@@ -77,6 +77,12 @@ TEST(errors_say_what_was_asked_and_what_was_found) {
     CHECK_THROWS(segment.grow(std::uint64_t{1} << 40), hf::OutOfMemory);
     CHECK_THROWS(segment.persist(), hf::Unsupported);
     CHECK_THROWS(segment.erase("nothing"), hf::NotFound);
+    const std::string cut = named.name + std::string("\0x", 2); // C would see the name alone
+    CHECK_THROWS(Segment::open(cut), hf::InvalidArgument);
+    CHECK_THROWS((void)hf::shm::remove(cut), hf::InvalidArgument);
+    CHECK_THROWS((void)segment.add(std::string("a\0b", 3), 64), hf::InvalidArgument);
+    CHECK_THROWS((void)segment.check(std::string("a\0b", 3)), hf::InvalidArgument);
+    CHECK(segment.list().empty());
     CHECK_THROWS((void)segment.add("large", 2 << 20), hf::OutOfMemory);
     try {
         (void)Segment(named.name, Options(2 << 20));
