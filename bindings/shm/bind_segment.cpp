@@ -63,17 +63,24 @@ struct Options {
         options.prefault = number<std::uint32_t>(given, "prefault");
         options.node = number<std::int32_t>(given, "node");
         options.presence = number<std::uint32_t>(given, "presence");
-        options.lock_wait_ns = number<std::uint64_t>(given, "lock_wait_ns");
+        options.lock_wait_ns = shm_binding::timeout_ns(given["timeout"]);
         path = string(given, "path");
         role = string(given, "role");
         options.path = path.empty() ? nullptr : plain(path);
         options.role = role.empty() ? nullptr : plain(role);
     }
     template <class T> static T number(const nb::dict &given, const char *key) {
-        return nb::cast<T>(given[key]);
+        return as<T>(given, key, "a number in range");
     }
     static std::string string(const nb::dict &given, const char *key) {
-        return nb::cast<std::string>(given[key]);
+        return as<std::string>(given, key, "text");
+    }
+    template <class T> static T as(const nb::dict &given, const char *key, const char *what) {
+        T value{};
+        if (nb::try_cast<T>(given[key], value)) return value;
+        const std::string sentence = std::string(key) + " must be " + what;
+        shm_binding::set_error_text(HF_E_INVALID, sentence.c_str());
+        throw nb::python_error();
     }
 
     hf_shm_options options;
@@ -315,11 +322,10 @@ nb::dict dump_look(int file) {
 nb::tuple segment_load(nb::handle name, int file, const nb::dict &given) {
     const Options options(given);
     const std::string text = name.is_none() ? std::string() : nb::cast<std::string>(name);
+    const char *plain_name = name.is_none() ? nullptr : plain(text);
     hf_shm_dump_info info{};
-    Segment *loaded = opened([&](hf_shm **out) {
-        return hf_shm_load(name.is_none() ? nullptr : text.c_str(), file, &options.options, &info,
-                           out);
-    });
+    Segment *loaded = opened(
+        [&](hf_shm **out) { return hf_shm_load(plain_name, file, &options.options, &info, out); });
     return nb::make_tuple(nb::cast(loaded, nb::rv_policy::take_ownership), dump_row(info));
 }
 

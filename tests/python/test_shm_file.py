@@ -6,6 +6,7 @@ power cut leaves is tested in C (tests/shm/steps_power.c).
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from holdfast import UnsupportedError, shm
+from holdfast import InvalidArgumentError, UnsupportedError, shm
 
 pytest_plugins = ("shm_tools",)
 
@@ -84,6 +85,36 @@ def test_two_processes_share_the_file(tmp_path: Path) -> None:
         assert segment["done"].load() == 3
         assert segment.info().participants_live == 1
     assert path.exists()
+
+
+def test_path_means_the_same_in_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with shm.Segment(path=Path("state"), size="1 MiB") as segment:
+        cells = segment.cells("cells", 1)
+        cells.store(7)
+        program = "import pickle, sys; print(pickle.load(sys.stdin.buffer).load())"
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            input=pickle.dumps(cells),
+            cwd="/",
+            capture_output=True,
+            timeout=60,
+            check=True,
+        )
+        assert done.stdout == b"7\n"
+    assert (tmp_path / "state").exists()
+
+
+def test_what_cannot_be_persisted_is_an_error(tmp_path: Path, segment: shm.Segment) -> None:
+    with shm.Segment(path=tmp_path / "state", size="1 MiB") as on_file:
+        cells = on_file.cells("cells", 1)
+        with pytest.raises(InvalidArgumentError, match="another segment"):
+            on_file.persist(segment.cells("cells", 1))
+        cells.erase()
+        with pytest.raises(shm.NotFoundError, match="erased"):
+            on_file.persist(cells)
 
 
 def test_memory_has_no_medium(segment: shm.Segment) -> None:

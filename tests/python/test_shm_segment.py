@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from multiprocessing.connection import Connection
+from typing import Any
 
 import holdfast
 import pytest
@@ -63,6 +64,58 @@ def test_create_what_is_there(segment: shm.Segment) -> None:
 def test_new_one_needs_a_size(shm_name: str) -> None:
     with pytest.raises(holdfast.InvalidArgumentError):
         shm.Segment(shm_name, mode="create")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("size", "much"),
+        ("size_max", -1),
+        ("access", "0600"),
+        ("access", 0o1600),
+        ("group", 1 << 32),
+        ("owner", 1 << 32),
+        ("participants", 1 << 40),
+        ("entries", -1),
+        ("timeout", -1.0),
+        ("timeout", float("nan")),
+        ("role", "r" * 24),
+    ],
+)
+def test_options_out_of_range_are_named(shm_name: str, option: str, value: Any) -> None:
+    options: dict[str, Any] = {"size": "1 MiB", option: value}
+    with pytest.raises(holdfast.InvalidArgumentError, match=option):
+        shm.Segment(shm_name, **options)
+    assert not files()
+
+
+@pytest.mark.parametrize("timeout", [None, 0, 0.5, float("inf")])
+def test_longest_wait_is_any_time(shm_name: str, timeout: float | None) -> None:
+    with shm.Segment(shm_name, size="1 MiB", timeout=timeout) as segment:
+        assert segment.cells("cells", 1).load() == 0
+
+
+def test_mode_is_that_of_the_file(shm_name: str) -> None:
+    for name in (shm_name, None):
+        for access in (0o600, 0o660):
+            with shm.Segment(name, size="1 MiB", access=access, group=os.getegid()) as segment:
+                assert segment.info().access == access
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_descriptor_of_another_user_is_opened_if_trusted() -> None:
+    made = shm.Segment(size="1 MiB", access=0o666)
+    file = os.dup(made.file)
+    os.fchown(file, 12345, 12345)
+    try:
+        with pytest.raises(shm.AccessError, match="12345"):
+            shm.Segment.from_file(file)
+        # The same memory, so the segment that is open here.
+        assert shm.Segment.from_file(file, owner=12345) is made
+        assert shm.Segment.from_file(file, owner="any") is made
+    finally:
+        os.close(file)
+        made.close()
 
 
 def test_same_segment_is_the_same_object(segment: shm.Segment) -> None:

@@ -24,6 +24,7 @@ from holdfast import _shm
 from holdfast.errors import InvalidArgumentError
 from holdfast.options import parse_size
 from holdfast.shm import structures
+from holdfast.shm.errors import NotFoundError
 from holdfast.shm.makers import Makers
 from holdfast.shm.records import Entry, Fault, Figures, Info, Participant
 from holdfast.shm.structure import Structure
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from holdfast.shm.ring import RingReader
 
     Mode = Literal["open", "create", "open_or_create"]
+    _Options = dict[str, int | float | str | None]
 
 __all__ = ["Segment"]
 
@@ -84,6 +86,11 @@ def _owner(owner: int | str | None) -> int:
     raise InvalidArgumentError(f"owner must be None, 'any' or a user id, it is {owner!r}")
 
 
+def _path(path: str | os.PathLike[str] | None) -> str:
+    """Whole, so that a handle means the same to a process that stands in another folder."""
+    return os.path.join(os.getcwd(), os.fspath(path)) if path else ""
+
+
 def _choice(what: str, value: str, choices: dict[str, int]) -> int:
     if value not in choices:
         raise InvalidArgumentError(f"{what} must be one of {', '.join(choices)}, it is {value!r}")
@@ -127,15 +134,15 @@ class Segment(Makers):
         Ask for huge pages; touch every page at once.
     node : int or 'interleave', optional
         NUMA node of the pages.
-    path : str, optional
+    path : path-like, optional
         A file instead of shared memory; see `persist`.
     role : str
         Of this process, shown to others (23 bytes).
     presence : {'member', 'guest', 'watcher'}
         A guest leaves the segment there if nobody lived in it before. A watcher opens only, is no
         participant and changes nothing: it sees `info`, `entries`, `figures`, `check`.
-    timeout : float
-        Longest wait for another process's change of the table [s].
+    timeout : float, optional
+        Longest wait for another process's change of the table [s]; None: for ever.
 
     Raises
     ------
@@ -147,7 +154,7 @@ class Segment(Makers):
     __slots__ = ("__weakref__", "_core", "_options", "_structures")
 
     _core: _shm.Segment
-    _options: dict[str, int | str]
+    _options: _Options
     _structures: weakref.WeakSet[Structure | RingReader]
 
     def __new__(
@@ -169,17 +176,17 @@ class Segment(Makers):
         huge_pages: bool = False,
         prefault: bool = False,
         node: int | Literal["interleave"] | None = None,
-        path: str | None = None,
+        path: str | os.PathLike[str] | None = None,
         role: str = "",
         presence: Literal["member", "guest", "watcher"] = "member",
-        timeout: float = 10.0,
+        timeout: float | None = 10.0,
     ) -> Self:
         """Make or open it."""
         if node is not None and node != "interleave" and not (isinstance(node, int) and node >= 0):
             raise InvalidArgumentError(f"node must be a number or 'interleave', it is {node!r}")
-        options: dict[str, int | str] = {
-            "size": parse_size(size) if size is not None else 0,
-            "size_max": parse_size(size_max) if size_max is not None else 0,
+        options: _Options = {
+            "size": parse_size(size, "size") if size is not None else 0,
+            "size_max": parse_size(size_max, "size_max") if size_max is not None else 0,
             "access": access,
             "group": -1 if group is None else group,
             "owner": _owner(owner),
@@ -192,13 +199,14 @@ class Segment(Makers):
             "huge_pages": int(huge_pages),
             "prefault": int(prefault),
             "node": -1 if node is None else -2 if node == "interleave" else node,
-            "path": path or "",
+            "path": _path(path),
             "role": role,
             "presence": _choice("presence", presence, _PRESENCE),
-            "lock_wait_ns": int(timeout * 1e9),
+            "timeout": timeout,
         }
         for key, value in options.items():
-            if isinstance(value, int) and key not in ("group", "owner", "node") and value < 0:
+            signed = key in ("group", "owner", "node", "timeout")
+            if isinstance(value, int) and not signed and value < 0:
                 raise InvalidArgumentError(f"{key} must not be negative, it is {value}")
         number = _choice("mode", mode, _MODES)
         with _opening:
@@ -211,7 +219,7 @@ class Segment(Makers):
             return cls._wrap(core, options)
 
     @classmethod
-    def _wrap(cls, core: _shm.Segment, options: dict[str, int | str]) -> Self:
+    def _wrap(cls, core: _shm.Segment, options: _Options) -> Self:
         """One object per process: a second participant of the same process leaves at once."""
         identity = _identity(core)
         alone = options["presence"] != _PRESENCE["member"]
@@ -229,9 +237,26 @@ class Segment(Makers):
         return self
 
     @classmethod
-    def from_file(cls, file: int, *, role: str = "") -> Self:
-        """Open what a file descriptor refers to; the descriptor stays the caller's."""
-        options: dict[str, int | str] = dict(_PLAIN, role=role)
+    def from_file(
+        cls, file: int, *, owner: int | Literal["any"] | None = None, role: str = ""
+    ) -> Self:
+        """Open what a file descriptor refers to; the descriptor stays the caller's.
+
+        Parameters
+        ----------
+        file : int
+            Inherited, or received over a socket.
+        owner : int or 'any', optional
+            User that the segment may belong to, besides root; this user if not given. Its `access`
+            must let this user read and write it: the file is opened anew.
+        role : str
+            Of this process, shown to others (23 bytes).
+
+        Raises
+        ------
+        AccessError, LayoutError, CorruptionError
+        """
+        options: _Options = dict(_PLAIN, owner=_owner(owner), role=role)
         with _opening:
             return cls._wrap(_shm.segment_from_file(file, options), options)
 
@@ -355,8 +380,9 @@ class Segment(Makers):
         file: int,
         name: str | None = None,
         *,
-        path: str | None = None,
+        path: str | os.PathLike[str] | None = None,
         access: int = 0o600,
+        group: int | None = None,
         persist: bool = False,
         presence: Literal["member", "guest"] = "member",
     ) -> tuple[Self, dict[str, Any]]:
@@ -366,10 +392,10 @@ class Segment(Makers):
         ----------
         file : int
             Descriptor, read from where it stands.
-        name, path : str, optional
+        name, path : str or path-like, optional
             Of the new segment; the dumped one's name if neither is given.
-        access : int
-            File mode of the new segment.
+        access, group : int
+            File mode and group id of the new segment.
         persist : bool
             Stays when the last one leaves.
         presence : {'member', 'guest'}
@@ -384,10 +410,11 @@ class Segment(Makers):
         ------
         LayoutError, CorruptionError, ExistsError
         """
-        options: dict[str, int | str] = dict(
+        options: _Options = dict(
             _PLAIN,
-            path=path or "",
+            path=_path(path),
             access=access,
+            group=-1 if group is None else group,
             persist=int(persist),
             presence=_choice("presence", presence, _PRESENCE),
         )
@@ -399,7 +426,7 @@ class Segment(Makers):
 
     def grow(self, size: int | str) -> None:
         """Add memory at the end, up to `size_max`; arrays stay where they are."""
-        self._core.grow(parse_size(size))
+        self._core.grow(parse_size(size, "size"))
 
     def persist(self, structure: Structure | None = None) -> None:
         """Return when what was written before is on the medium (a segment made with `path`).
@@ -408,14 +435,22 @@ class Segment(Makers):
         ----------
         structure : Structure, optional
             Only the bytes of this one. (It is in the table on the medium since it was made.)
+
+        Raises
+        ------
+        UnsupportedError, InvalidArgumentError, NotFoundError
+            There is no medium; the structure is of another segment; it was erased.
         """
         if structure is None:
             self._core.persist()
             return
+        if structure.segment is not self:
+            raise InvalidArgumentError(f"{structure!r} lies in another segment than {self!r}")
         for entry in self.entries():
             if entry.name == structure.name:
                 self._core.persist_span(entry.offset, entry.size)
                 return
+        raise NotFoundError(f"{structure!r} was erased: persist the whole segment")
 
     def close(self) -> None:
         """Leave. The last one that leaves removes the segment, unless it persists.
@@ -470,7 +505,7 @@ class Segment(Makers):
         )
 
 
-_PLAIN: dict[str, int | str] = {
+_PLAIN: _Options = {
     "size": 0,
     "size_max": 0,
     "access": 0o600,
@@ -488,7 +523,7 @@ _PLAIN: dict[str, int | str] = {
     "path": "",
     "role": "",
     "presence": 0,
-    "lock_wait_ns": 10_000_000_000,
+    "timeout": 10.0,
 }
 
 
