@@ -165,6 +165,8 @@ static void test_whoever_asks_for_something_else_is_told_both(void) {
     expect_mismatch(shm, other, HF_E_MISMATCH, "10", "11");
     other = made, other.format = "<i8";
     expect_mismatch(shm, other, HF_E_MISMATCH, "<f8", "<i8");
+    other = made, other.format = "<f4", other.element_size = 4;
+    expect_mismatch(shm, other, HF_E_MISMATCH, "<f8", "<f4");
     other = made, other.size = 488;
     expect_mismatch(shm, other, HF_E_MISMATCH, "480", "488");
     other = any, other.accept = refuse, other.options = "of its own accord";
@@ -314,12 +316,14 @@ static void *look(void *raw) {
 
 static void *change(void *raw) {
     struct shared *shared = raw;
-    for (unsigned round = 0; round < (CHECK_SANITIZED ? 1000 : 5000); round++) {
+    const unsigned rounds = CHECK_SANITIZED ? 1000 : 5000;
+    for (unsigned round = 0; round < rounds || atomic_load(&shared->seen) == 0; round++) {
         char name[16];
         (void)snprintf(name, sizeof name, "n%u", round % 4);
         hf_shm_span span;
         hf_status status = hf_shm_add(shared->shm, name, 100 + round % 4, &span);
         CHECK_SAY(status == HF_OK || status == HF_E_EXISTS, "%s", hf_shm_detail());
+        (void)snprintf(name, sizeof name, "n%u", (round + 2) % 4); /* half of them stay a while */
         status = hf_shm_erase(shared->shm, name);
         CHECK_SAY(status == HF_OK || status == HF_E_NOT_FOUND, "%s", hf_shm_detail());
     }
@@ -340,6 +344,11 @@ static void test_threads_look_while_others_change(void) {
     for (unsigned i = 0; i < 2; i++)
         CHECK(pthread_join(looking[i], NULL) == 0);
     printf("  %" PRIu64 " looks found something\n", (uint64_t)shared.seen);
+    for (unsigned i = 0; i < 4; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "n%u", i);
+        (void)hf_shm_erase(shm, name);
+    }
     CHECK_EQ(help_info(shm).bytes_used, 0);
     OK(hf_shm_close(shm));
 }
