@@ -63,6 +63,15 @@ typedef struct hf_pool_options {
 HF_API void hf_pool_options_init(hf_pool_options *options, size_t block_size);
 /* HF_E_INVALID: a field is out of range. HF_E_CONFLICT: FAIL or WAIT without a capacity. */
 HF_API hf_status hf_pool_create(const hf_pool_options *options, hf_pool **pool_out);
+/* A pool in memory of the caller, which must outlive it: `capacity` blocks, or as many as fit. It never
+ * grows (HF_POOL_GROW is HF_POOL_FAIL), has no guards, gives nothing back to the system, and a block
+ * that was never out holds what was there; `node` does not apply. HF_E_INVALID also for a buffer that
+ * is too small. */
+HF_API hf_status hf_pool_create_on(void *buffer, size_t size, const hf_pool_options *options,
+                                   hf_pool **pool_out);
+/* Bytes that a pool of `capacity` blocks takes there, wherever they begin; 0: options that are wrong,
+ * or without a capacity. */
+HF_API size_t hf_pool_buffer_size(const hf_pool_options *options);
 /* HF_E_BUSY while blocks are out (hf_pool_live says how many); then nothing happened. */
 HF_API hf_status hf_pool_destroy(hf_pool *pool);
 /* The same with blocks out: they are gone. Returns how many there were. */

@@ -77,6 +77,11 @@ public:
     explicit BlockPool(const PoolOptions &options) {
         hf::check(hf_pool_create(options.native(), &pool_));
     }
+    /// In memory of the caller, which must outlive the pool; as many blocks as fit, or the capacity.
+    BlockPool(std::span<std::byte> memory, const PoolOptions &options) {
+        hf::check(hf_pool_create_on(memory.data(), memory.size(), options.native(), &pool_),
+                  "an option is out of range, or the memory is too small for the pool");
+    }
     BlockPool(BlockPool &&other) noexcept : pool_(std::exchange(other.pool_, nullptr)) {}
     BlockPool &operator=(BlockPool &&other) noexcept {
         if (this != &other) {
@@ -185,6 +190,9 @@ public:
 
     /// block_size and a smaller alignment in `options` are replaced by those of T.
     explicit Pool(PoolOptions options = PoolOptions()) : blocks_(fitted(options)) {}
+    /// In memory of the caller, as BlockPool.
+    explicit Pool(std::span<std::byte> memory, PoolOptions options = PoolOptions())
+        : blocks_(memory, fitted(options)) {}
 
     /// An object that gives its block back when it dies.
     template <class... Args> [[nodiscard]] unique_ptr make_unique(Args &&...args) const {

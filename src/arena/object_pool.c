@@ -45,14 +45,14 @@ static void geometry(hf_pool *pool, uint64_t grow) {
         least /= 2; /* no rounding is needed here */
     if (count < least) count = least;
     if (count > HFI_SLAB_BLOCKS_MAX) count = HFI_SLAB_BLOCKS_MAX;
-    if (count < HFI_PAGE) stride = round_up(stride, HFI_PAGE / count);
+    if (count < HFI_PAGE && !pool->borrowed) stride = round_up(stride, HFI_PAGE / count);
     pool->stride = (uint32_t)stride;
     pool->magic = UINT64_MAX / stride + 1;
     pool->slab_shift = (uint32_t)__builtin_ctzll(count);
     pool->slab_size = (size_t)(count * stride);
 }
 
-static hf_status options_check(const hf_pool_options *o) {
+static hf_status options_check(const hf_pool_options *o, bool borrowed) {
     if (o == NULL || o->struct_size != sizeof *o) return HF_E_INVALID;
     if (o->block_size < 1 || o->block_size > HF_POOL_BLOCK_MAX) return HF_E_INVALID;
     if (o->alignment != 0 && (!hfi_is_power(o->alignment) || o->alignment > HF_POOL_ALIGNMENT_MAX))
@@ -60,8 +60,32 @@ static hf_status options_check(const hf_pool_options *o) {
     if (o->on_exhausted > HF_POOL_WAIT || o->sanitize > HF_POOL_PATTERN) return HF_E_INVALID;
     if (o->capacity > BLOCKS_MOST / 4 || o->grow > HFI_SLAB_BLOCKS_MAX) return HF_E_INVALID;
     if (o->node < -1 || o->node >= (int64_t)hfi_os_node_count()) return HF_E_INVALID;
-    if (o->on_exhausted != HF_POOL_GROW && o->capacity == 0) return HF_E_CONFLICT;
+    if (o->on_exhausted != HF_POOL_GROW && o->capacity == 0 && !borrowed) return HF_E_CONFLICT;
     return HF_OK;
+}
+
+static void shape(hf_pool *pool, const hf_pool_options *options) {
+    pool->block_size = options->block_size;
+    pool->alignment = options->alignment != 0     ? options->alignment
+                      : options->block_size >= 16 ? 16
+                                                  : power_up(options->block_size);
+    geometry(pool, options->grow);
+}
+
+size_t hf_pool_buffer_size(const hf_pool_options *options) {
+    hf_pool pool = {.borrowed = true};
+    if (options_check(options, true) != HF_OK) return 0;
+    shape(&pool, options);
+    return options->capacity != 0 ? options->capacity * pool.stride + pool.alignment - 1 : 0;
+}
+
+/* Blocks that fit the buffer, which then begins at the first; false: not as many as are wanted. */
+static bool buffer_fit(hf_pool *pool, char **buffer, size_t size) {
+    size_t lost = -(uintptr_t)*buffer & (pool->alignment - 1);
+    uint64_t fit = size > lost ? (size - lost) / pool->stride : 0;
+    if (pool->capacity == 0) pool->capacity = fit < BLOCKS_MOST / 4 ? fit : BLOCKS_MOST / 4;
+    *buffer += lost;
+    return pool->capacity != 0 && pool->capacity <= fit;
 }
 
 void hf_pool_options_init(hf_pool_options *options, size_t block_size) {
@@ -69,31 +93,36 @@ void hf_pool_options_init(hf_pool_options *options, size_t block_size) {
         (hf_pool_options){.struct_size = sizeof *options, .block_size = block_size, .node = -1};
 }
 
-hf_status hf_pool_create(const hf_pool_options *options, hf_pool **pool_out) {
-    hf_status status = pool_out != NULL ? options_check(options) : HF_E_INVALID;
+static hf_status create(const hf_pool_options *options, char *buffer, size_t size,
+                        hf_pool **pool_out) {
+    hf_status status = pool_out != NULL ? options_check(options, buffer != NULL) : HF_E_INVALID;
     if (status != HF_OK) return status;
     /* Fork handlers, decay and limits are the default heap's doing; it starts the library. */
     hf_pool *pool = hf_heap_default() != NULL ? hfi_meta_alloc(sizeof *pool) : NULL;
     if (pool == NULL) return HF_E_NO_MEMORY;
     hfi_object_threads_start();
-    pool->block_size = options->block_size;
-    pool->alignment = options->alignment != 0     ? options->alignment
-                      : options->block_size >= 16 ? 16
-                                                  : power_up(options->block_size);
+    pool->borrowed = buffer != NULL;
     pool->capacity = options->capacity;
     pool->on_exhausted = options->on_exhausted;
-    pool->bounded = options->on_exhausted != HF_POOL_GROW;
+    pool->bounded = pool->borrowed || options->on_exhausted != HF_POOL_GROW;
     pool->wait_ns = options->wait_ns != 0 ? options->wait_ns : UINT64_MAX;
     pool->sanitize = options->sanitize;
     pool->node = options->node;
     if (options->name != NULL) strncpy(pool->name, options->name, HF_OWNER_NAME_MAX);
-    geometry(pool, options->grow);
+    shape(pool, options);
+    if (pool->borrowed && !buffer_fit(pool, &buffer, size)) {
+        hfi_meta_free(pool, sizeof *pool);
+        return HF_E_INVALID;
+    }
     hfi_lock_init(&pool->lock, HFI_RANK_OWNER);
     uint64_t blocks = REGION_MOST / pool->stride;
-    /* Slabs that go out of service are replaced; twice the capacity is address space alone. */
-    if (pool->bounded) blocks = pool->capacity * 2 + (UINT64_C(8) << pool->slab_shift);
+    if (pool->borrowed)
+        blocks = pool->capacity;
+    else if (
+        pool->bounded) /* Slabs that go out of service are replaced; this is addresses alone. */
+        blocks = pool->capacity * 2 + (UINT64_C(8) << pool->slab_shift);
     if (blocks > BLOCKS_MOST) blocks = BLOCKS_MOST;
-    if (!hfi_objects_start(pool, blocks)) {
+    if (!hfi_objects_start(pool, blocks, buffer)) {
         hfi_meta_free(pool, sizeof *pool);
         return HF_E_NO_MEMORY;
     }
@@ -109,6 +138,15 @@ hf_status hf_pool_create(const hf_pool_options *options, hf_pool **pool_out) {
     hfi_owners_add(&pool->entry);
     *pool_out = pool;
     return HF_OK;
+}
+
+hf_status hf_pool_create(const hf_pool_options *options, hf_pool **pool_out) {
+    return create(options, NULL, 0, pool_out);
+}
+
+hf_status hf_pool_create_on(void *buffer, size_t size, const hf_pool_options *options,
+                            hf_pool **pool_out) {
+    return buffer != NULL ? create(options, buffer, size, pool_out) : HF_E_INVALID;
 }
 
 size_t hf_pool_destroy_forced(hf_pool *pool) {

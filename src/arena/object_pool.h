@@ -83,6 +83,7 @@ struct hf_pool {
     size_t slab_size; /* bytes of a whole slab */
     int32_t node;
     bool bounded;
+    bool borrowed; /* its blocks lie in memory of the caller */
     char name[HF_OWNER_NAME_MAX + 1];
     struct hfi_owner_entry entry;
 
@@ -119,7 +120,8 @@ static inline char *hfi_object_block(const hf_pool *pool, uint32_t index) {
 
 /* Memory of a slab: the last one of a bounded pool may be a part of the others. */
 static inline size_t hfi_object_slab_bytes(const hf_pool *pool, const struct hfi_slab *slab) {
-    return hfi_page_up((size_t)slab->count * pool->stride);
+    size_t bytes = (size_t)slab->count * pool->stride;
+    return pool->borrowed ? bytes : hfi_page_up(bytes);
 }
 
 /* One step of a block's life; false if it was not in `from`. */
@@ -168,7 +170,8 @@ void hfi_objects_take_back_all(hf_pool *pool) HF_REQUIRES(pool->lock);
 /* Gives the memory of empty slabs back: all, or those that were empty for two ticks. */
 size_t hfi_objects_purge(hf_pool *pool, bool force, bool *more_out) HF_REQUIRES(pool->lock);
 void hfi_objects_quarantine(hf_pool *pool, uint32_t index) HF_REQUIRES(pool->lock);
-bool hfi_objects_start(hf_pool *pool, uint64_t blocks_max);
+/* `buffer`: where the blocks of a borrowed pool lie. */
+bool hfi_objects_start(hf_pool *pool, uint64_t blocks_max, char *buffer);
 void hfi_objects_end(hf_pool *pool);
 /* Counts bytes of bookkeeping in and out. */
 void hfi_objects_note_meta(hf_pool *pool, size_t before, size_t now) HF_REQUIRES(pool->lock);

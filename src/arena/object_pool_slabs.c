@@ -98,6 +98,11 @@ static uint64_t room_left(const hf_pool *pool) {
     return standing < pool->capacity ? pool->capacity - standing : 0;
 }
 
+/* Memory of the caller is the caller's to account for. */
+static bool slab_charge(const hf_pool *pool, const struct hfi_slab *slab) {
+    return pool->borrowed || hfi_external_charge(hfi_object_slab_bytes(pool, slab));
+}
+
 static hf_status slab_make(hf_pool *pool) HF_REQUIRES(pool->lock) {
     uint64_t room = room_left(pool);
     if (room == 0) return HF_E_LIMIT;
@@ -105,7 +110,8 @@ static hf_status slab_make(hf_pool *pool) HF_REQUIRES(pool->lock) {
     if (room < count) count = (uint32_t)room;
     size_t made = (size_t)pool->slab_count * pool->slab_size;
     size_t states = (size_t)pool->slab_count << pool->slab_shift;
-    if (made + pool->slab_size > pool->region.size) return HF_E_NO_MEMORY;
+    if (made + pool->slab_size > pool->region.size)
+        return pool->borrowed ? HF_E_LIMIT : HF_E_NO_MEMORY;
     if (!tables_grow(pool)) return HF_E_NO_MEMORY;
     size_t states_before = pool->state_region.committed;
     if (commit(&pool->state_region, states + (UINT32_C(1) << pool->slab_shift), HFI_PAGE, -1) != 0)
@@ -116,7 +122,7 @@ static hf_status slab_make(hf_pool *pool) HF_REQUIRES(pool->lock) {
     struct hfi_slab *slab = hfi_meta_alloc(hfi_slab_meta_size(count));
     if (slab == NULL) return HF_E_NO_MEMORY;
     hfi_slab_init(slab, pool->base + made, 0, pool->stride, 0, count);
-    if (!hfi_external_charge(hfi_object_slab_bytes(pool, slab))) {
+    if (!slab_charge(pool, slab)) {
         hfi_meta_free(slab, hfi_slab_meta_size(count));
         pool->limit_hits++;
         return HF_E_LIMIT;
@@ -139,7 +145,7 @@ static hf_status slab_make(hf_pool *pool) HF_REQUIRES(pool->lock) {
 static bool slab_wake(hf_pool *pool, struct hfi_slab *slab) {
     slab->idle = 0;
     if (!slab->purged) return true;
-    if (!hfi_external_charge(hfi_object_slab_bytes(pool, slab))) {
+    if (!slab_charge(pool, slab)) {
         pool->limit_hits++;
         return false;
     }
@@ -172,6 +178,8 @@ uint32_t hfi_objects_take(hf_pool *pool, uint32_t *indexes_out, uint32_t wanted,
             uint32_t index = (uint32_t)hfi_object_index(pool, offset);
             if (pool->sanitize == HF_POOL_PATTERN && index - first >= fresh)
                 hfi_object_fill(pool, batch[i]);
+            if (pool->borrowed && pool->sanitize == HF_POOL_ZERO && index - first >= fresh)
+                memset(batch[i], 0, pool->stride);
             /* SYNC(pool.state): with the block goes its content. */
             atomic_store_explicit(&pool->states[index], to, memory_order_release);
             indexes_out[got++] = index;
@@ -261,6 +269,7 @@ void hfi_objects_take_back_all(hf_pool *pool) {
 
 size_t hfi_objects_purge(hf_pool *pool, bool force, bool *more_out) {
     size_t given = 0;
+    if (pool->borrowed) return 0;
     for (uint32_t i = 0; i < pool->slab_count; i++) {
         struct hfi_slab *slab = pool->slabs[i];
         if (slab->state != HFI_SLAB_EMPTY || slab->purged) continue;
@@ -301,8 +310,9 @@ void hfi_objects_quarantine(hf_pool *pool, uint32_t index) {
     }
 }
 
-bool hfi_objects_start(hf_pool *pool, uint64_t blocks_max) {
-    uint64_t slabs = (blocks_max + (UINT64_C(1) << pool->slab_shift) - 1) >> pool->slab_shift;
+/* Space for all blocks; *slabs may become fewer. */
+static bool region_start(hf_pool *pool, uint64_t *slabs_inout) {
+    uint64_t slabs = *slabs_inout;
     size_t size = slabs * pool->slab_size;
     /* Address space that is rationed (RLIMIT_AS) is left to others for the most part. */
     bool rationed = false;
@@ -318,10 +328,25 @@ bool hfi_objects_start(hf_pool *pool, uint64_t blocks_max) {
         if (hfi_region_reserve(&pool->region, slabs * pool->slab_size, HFI_PAGE, HFI_PAGE) != 0)
             return false;
     }
+    *slabs_inout = slabs;
+    return true;
+}
+
+static void region_end(hf_pool *pool) {
+    if (!pool->borrowed) hfi_region_release(&pool->region);
+}
+
+bool hfi_objects_start(hf_pool *pool, uint64_t blocks_max, char *buffer) {
+    uint64_t slabs = (blocks_max + (UINT64_C(1) << pool->slab_shift) - 1) >> pool->slab_shift;
+    size_t size = slabs * pool->slab_size; /* of the last slab, a buffer may hold a part */
+    if (pool->borrowed)
+        pool->region = (struct hfi_region){.base = buffer, .size = size, .committed = size};
+    else if (!region_start(pool, &slabs))
+        return false;
     size_t states = (size_t)(slabs << pool->slab_shift);
     states = hfi_page_up(states);
     if (hfi_region_reserve(&pool->state_region, states, HFI_PAGE, HFI_PAGE) != 0) {
-        hfi_region_release(&pool->region);
+        region_end(pool);
         return false;
     }
     pool->base = pool->region.base;
@@ -332,11 +357,12 @@ bool hfi_objects_start(hf_pool *pool, uint64_t blocks_max) {
 void hfi_objects_end(hf_pool *pool) {
     for (uint32_t i = 0; i < pool->slab_count; i++) {
         struct hfi_slab *slab = pool->slabs[i];
-        if (!slab->purged) hfi_external_discharge(hfi_object_slab_bytes(pool, slab));
+        if (!slab->purged && !pool->borrowed)
+            hfi_external_discharge(hfi_object_slab_bytes(pool, slab));
         hfi_meta_free(slab, hfi_slab_meta_size(slab->count));
     }
     hfi_meta_free(pool->slabs, pool->slab_room * sizeof *pool->slabs);
     hfi_meta_free(pool->open, pool->slab_room / 8);
-    hfi_region_release(&pool->region);
+    region_end(pool);
     hfi_region_release(&pool->state_region);
 }

@@ -1,7 +1,9 @@
 // test_object_pool - objects of one type: their constructors and destructors run once each, whatever
 // way they go; exceptions, moves, waiting, containers on a pool. Misuse is in tests/c/test_object_pool.c.
+#include <array>
 #include <list>
 #include <map>
+#include <span>
 #include <stdexcept>
 #include <thread>
 #include <type_traits>
@@ -98,6 +100,19 @@ TEST(options_that_contradict_are_invalid) {
     CHECK_THROWS(hf::BlockPool{hf::PoolOptions{}}, hf::InvalidArgument);
     CHECK_THROWS(hf::BlockPool{hf::PoolOptions{64}.alignment(3)}, hf::InvalidArgument);
     CHECK_THROWS(hf::BlockPool{hf::PoolOptions{64}.wait()}, hf::InvalidArgument);
+}
+
+TEST(pool_lives_in_memory_of_the_caller) {
+    alignas(256) std::array<std::byte, 8192> memory{};
+    {
+        hf::Pool<Wide> pool{memory};
+        auto one = pool.make_unique();
+        CHECK(pool.blocks().owns(one.get()));
+        CHECK_EQ(reinterpret_cast<std::byte *>(one.get()), memory.data());
+        hf::BlockPool bytes{std::span(memory).subspan(4096), hf::PoolOptions(64)};
+        CHECK_EQ(bytes.figures().capacity, 64u);
+    }
+    CHECK_THROWS(hf::Pool<Wide>(std::span(memory).first(100)), hf::InvalidArgument);
 }
 
 TEST(bulk_is_all_or_nothing) {
