@@ -66,7 +66,8 @@ template <class P> constexpr hf_arena_policy policy_base() {
 } // namespace detail
 
 /// An arena whose policy is a type: alignment and least size are constants of the inline path.
-/// A policy has any of: alignment, use_guard_pages, min_size, zero, prefetch, base.
+/// A policy has any of: alignment, use_guard_pages, min_size, zero, prefetch, huge_pages (an
+/// hf_huge_mode), node, grows (false: `capacity` is all there ever is), base.
 template <class Policy = HighPerformancePolicy> class BumpAllocator : public Arena {
 public:
     static constexpr std::size_t alignment = detail::policy_alignment<Policy>();
@@ -76,10 +77,10 @@ public:
                       (alignment & (alignment - 1)) == 0,
                   "alignment is a power of two from 16 to 2 MiB");
 
-    /// `capacity` bytes usable at once; it grows beyond them.
+    /// `capacity` bytes usable at once; it grows beyond them unless the policy says otherwise.
     explicit BumpAllocator(std::size_t capacity) : Arena(options(capacity)) {}
     /// In memory of the caller.
-    explicit BumpAllocator(std::span<std::byte> buffer) : Arena(buffer, options(65536)) {}
+    explicit BumpAllocator(std::span<std::byte> buffer) : Arena(buffer, options(buffer.size())) {}
 
     [[nodiscard]] static ArenaOptions options(std::size_t capacity) noexcept {
         ArenaOptions options(detail::policy_base<Policy>());
@@ -91,6 +92,10 @@ public:
                 options.guard = 4096;
         }
         if constexpr (requires { Policy::zero; }) options.zero = Policy::zero;
+        if constexpr (requires { Policy::huge_pages; }) options.huge_pages = Policy::huge_pages;
+        if constexpr (requires { Policy::node; }) options.node = Policy::node;
+        if constexpr (requires { Policy::grows; })
+            if (!Policy::grows) options.limit = capacity;
         return options;
     }
 
@@ -98,8 +103,8 @@ public:
         return allocate_aligned(size, alignment);
     }
     [[nodiscard]] void *allocate_aligned(std::size_t size, std::size_t at) const {
-        if constexpr (min_size > 1) size = size < min_size ? min_size : size;
-        const std::size_t multiple = at < alignment ? alignment : at;
+        size = sized(size);
+        const std::size_t multiple = aligned(at);
         void *block = multiple == HF_ARENA_ALIGNMENT
                           ? hf_arena_alloc(native(), size)
                           : hf_arena_alloc_aligned(native(), size, multiple);
@@ -111,6 +116,26 @@ public:
     }
     [[nodiscard]] void *allocate_simd(std::size_t size) const {
         return allocate_aligned(size, HF_ARENA_SIMD);
+    }
+    /// As in hf::Arena, with the alignment and least size of the policy.
+    [[nodiscard]] void *allocate_zeroed(std::size_t size, std::size_t at = alignment) const {
+        return Arena::allocate_zeroed(sized(size), aligned(at));
+    }
+    [[nodiscard]] void *try_allocate(std::size_t size, std::size_t at = alignment) const noexcept {
+        return Arena::try_allocate(sized(size), aligned(at));
+    }
+    void allocate_bulk(std::span<void *> blocks, std::size_t size,
+                       std::size_t at = alignment) const {
+        Arena::allocate_bulk(blocks, sized(size), aligned(at));
+    }
+
+private:
+    static constexpr std::size_t sized(std::size_t size) noexcept {
+        if constexpr (min_size > 1) return size < min_size ? min_size : size;
+        return size;
+    }
+    static constexpr std::size_t aligned(std::size_t at) noexcept {
+        return at < alignment ? alignment : at;
     }
 };
 
