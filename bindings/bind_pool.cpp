@@ -190,19 +190,22 @@ PyObject *pool_release_many(PyObject *self, PyObject *argument) {
     PyObject *items = PySequence_Fast(argument, "release_many takes handles");
     if (items == nullptr) return nullptr;
     const Py_ssize_t count = PySequence_Fast_GET_SIZE(items);
-    bool good = true;
-    /* Nothing is released if anything cannot be. */
-    for (Py_ssize_t i = 0; good && i < count; i++) {
-        Handle *handle = pool_binding::handle_of(PySequence_Fast_GET_ITEM(items, i));
-        good = handle != nullptr && reinterpret_cast<PyObject *>(handle->pool) == self;
-        if (!good)
+    Py_ssize_t claimed = 0;
+    const auto handle_at = [items](Py_ssize_t i) {
+        return pool_binding::handle_of(PySequence_Fast_GET_ITEM(items, i));
+    };
+    /* Nothing is released if anything cannot be; one that is given twice cannot. */
+    for (; claimed < count; claimed++) {
+        Handle *handle = handle_at(claimed);
+        if (handle == nullptr || reinterpret_cast<PyObject *>(handle->pool) != self) {
             set_python_error(HF_E_INVALID, "release_many: not a handle of this pool");
-        else
-            good = pool_binding::handle_releasable(handle);
+            break;
+        }
+        if (!pool_binding::handle_claim(handle)) break;
     }
-    for (Py_ssize_t i = 0; good && i < count; i++)
-        good = pool_binding::handle_release(
-            pool_binding::handle_of(PySequence_Fast_GET_ITEM(items, i)));
+    const bool good = claimed == count;
+    for (Py_ssize_t i = 0; i < claimed; i++)
+        pool_binding::handle_settle(handle_at(i), good);
     Py_DECREF(items);
     return good ? none() : nullptr;
 }
@@ -223,6 +226,7 @@ PyObject *pool_close(PyObject *self, PyObject *) {
     if (live == 0) {
         (void)hf_pool_destroy(pool->pool);
         pool->pool = nullptr;
+        PyBuffer_Release(&pool->memory);
     } else {
         pool->users.unclaim();
     }
@@ -308,21 +312,21 @@ int pool_truth(PyObject *) {
 /* --- making --------------------------------------------------------------------------------- */
 
 /// (block_size, alignment, capacity, grow, on_exhausted, wait_ns, sanitize, node, name, make_array,
-/// make_record, settle); Python checked what is Python's to check.
+/// make_record, settle, memory); Python checked what is Python's to check.
 int pool_init(PyObject *self, PyObject *arguments, PyObject *) {
     PoolObject *pool = pool_of(self);
     unsigned long long block_size, alignment, capacity, grow, wait_ns;
     unsigned on_exhausted, sanitize;
     int node;
     const char *name;
-    PyObject *make_array, *make_record, *settler;
+    PyObject *make_array, *make_record, *settler, *memory;
     if (pool->make_array != nullptr) {
         set_python_error(HF_E_INVALID, "the pool was made already");
         return -1;
     }
-    if (!PyArg_ParseTuple(arguments, "KKKKIKIisOOO", &block_size, &alignment, &capacity, &grow,
+    if (!PyArg_ParseTuple(arguments, "KKKKIKIisOOOO", &block_size, &alignment, &capacity, &grow,
                           &on_exhausted, &wait_ns, &sanitize, &node, &name, &make_array,
-                          &make_record, &settler))
+                          &make_record, &settler, &memory))
         return -1;
     hf_pool_options options;
     hf_pool_options_init(&options, block_size);
@@ -333,11 +337,18 @@ int pool_init(PyObject *self, PyObject *arguments, PyObject *) {
     options.sanitize = sanitize;
     options.node = node;
     options.name = name;
-    const hf_status status = hf_pool_create(&options, &pool->pool);
+    Py_buffer *view = &pool->memory;
+    if (memory != Py_None && PyObject_GetBuffer(memory, view, PyBUF_WRITABLE) != 0) return -1;
+    const hf_status status = memory == Py_None
+                                 ? hf_pool_create(&options, &pool->pool)
+                                 : hf_pool_create_on(view->buf, static_cast<std::size_t>(view->len),
+                                                     &options, &pool->pool);
     if (status != HF_OK) {
+        PyBuffer_Release(view);
         set_python_error(status, status == HF_E_INVALID
                                      ? "a pool has blocks of 1 to 1048576 bytes, an alignment of a "
-                                       "power of two up to 4096, and a node that exists"
+                                       "power of two up to 4096, a node that exists, and a buffer "
+                                       "that holds them"
                                      : hf_status_text(status));
         return -1;
     }
@@ -382,6 +393,7 @@ void pool_dealloc(PyObject *self) {
     (void)pool_clear(self);
     /* No handle is left, they hold the pool; what they held came back. */
     if (pool_of(self)->pool != nullptr) (void)hf_pool_destroy_forced(pool_of(self)->pool);
+    PyBuffer_Release(&pool_of(self)->memory);
     Py_TYPE(self)->tp_free(self);
 }
 
@@ -446,6 +458,10 @@ PyTypeObject pool_type = {PyVarObject_HEAD_INIT(nullptr, 0)};
 
 } // namespace
 
+PoolObject *pool_binding::pool_of_object(PyObject *object) noexcept {
+    return PyObject_TypeCheck(object, &pool_type) ? pool_of(object) : nullptr;
+}
+
 void bind_pool(nb::module_ &module) {
     pool_sequence.sq_length = pool_length;
     pool_number.nb_bool = pool_truth;
@@ -465,4 +481,13 @@ void bind_pool(nb::module_ &module) {
     pool_type.tp_as_number = &pool_number;
     if (PyModule_AddType(module.ptr(), &pool_type) != 0) throw nb::python_error();
     pool_binding::handle_type_add(module, &pool_type);
+    module.def("pool_buffer_size", [](std::size_t block_size, std::size_t alignment,
+                                      std::size_t capacity, std::size_t grow) {
+        hf_pool_options options;
+        hf_pool_options_init(&options, block_size);
+        options.alignment = alignment;
+        options.capacity = capacity;
+        options.grow = grow;
+        return hf_pool_buffer_size(&options);
+    });
 }

@@ -28,15 +28,7 @@ Handle *cast(PyObject *self) {
 
 /// The step 0 -> -1 was made: the block goes.
 void give_back(Handle *handle) noexcept {
-#ifdef Py_GIL_DISABLED
-    /* close claims the pool, sees that this block is out, and lets go again. */
-    while (!handle->pool->users.step_up())
-        std::this_thread::yield();
-#endif
-    (void)hf_pool_release(handle->pool->pool, handle->block);
-#ifdef Py_GIL_DISABLED
-    handle->pool->users.step_down();
-#endif
+    block_give_back(handle->pool, handle->block);
 }
 
 void refuse(Handle *handle) noexcept {
@@ -197,6 +189,18 @@ PySequenceMethods sequence = {};
 
 } // namespace
 
+void block_give_back(PoolObject *pool, void *block) noexcept {
+#ifdef Py_GIL_DISABLED
+    /* close claims the pool, sees that this block is out, and lets go again. */
+    while (!pool->users.step_up())
+        std::this_thread::yield();
+#endif
+    (void)hf_pool_release(pool->pool, block);
+#ifdef Py_GIL_DISABLED
+    pool->users.step_down();
+#endif
+}
+
 PyObject *handle_make(PoolObject *pool, void *block) noexcept {
     Handle *handle;
 #ifndef Py_GIL_DISABLED
@@ -220,19 +224,24 @@ Handle *handle_of(PyObject *object) noexcept {
     return Py_IS_TYPE(object, &handle_type) ? cast(object) : nullptr;
 }
 
-bool handle_releasable(Handle *handle) noexcept {
-    if (handle->exports.value() == 0) return true;
+bool handle_claim(Handle *handle) noexcept {
+    if (handle->exports.claim()) [[likely]]
+        return true;
     refuse(handle);
     return false;
 }
 
-bool handle_release(Handle *handle) noexcept {
-    if (handle->exports.claim()) [[likely]] {
+void handle_settle(Handle *handle, bool give) noexcept {
+    if (give)
         give_back(handle);
-        return true;
-    }
-    refuse(handle);
-    return false;
+    else
+        handle->exports.unclaim();
+}
+
+bool handle_release(Handle *handle) noexcept {
+    if (!handle_claim(handle)) return false;
+    give_back(handle);
+    return true;
 }
 
 void handle_type_add(nb::module_ &module, PyTypeObject *) {

@@ -8,16 +8,63 @@
 #include "buffer.hpp"
 #include "heap_access.hpp"
 #include "heap_store.hpp"
+#include "pool_handle.hpp"
 
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace {
 
 struct PyResource {
     ResourceRef resource;
+};
+
+/// Blocks of a holdfast.Pool. Whoever calls holds the GIL, as the Pool's own methods do.
+class LentPool final : public Resource {
+public:
+    explicit LentPool(pool_binding::PoolObject *pool)
+        : pool_(pool), owner_(nb::borrow(reinterpret_cast<PyObject *>(pool))) {
+        enter();
+        hf_pool_figures figures{};
+        (void)hf_pool_figures_of(pool_->pool, &figures);
+        pool_->users.step_down();
+        size_ = figures.block_size;
+        /* Blocks follow each other from a page on, so that many are aligned further than asked. */
+        align_ = std::min<std::size_t>(figures.stride & -figures.stride, HF_POOL_ALIGNMENT_MAX);
+    }
+    ~LentPool() override {
+        const PyGILState_STATE gil = PyGILState_Ensure();
+        owner_.reset();
+        PyGILState_Release(gil);
+    }
+
+private:
+    void enter() const {
+        if (!pool_->users.step_up()) hf::raise(HF_E_CLOSED, "the pool is closed");
+    }
+    void *do_allocate(std::size_t size, std::size_t align) override {
+        const std::string who = "pool of " + std::to_string(size_) + "-byte blocks: ";
+        if (size > size_ || align > align_)
+            throw Refused(who + std::to_string(size) + " bytes at a multiple of " +
+                          std::to_string(align) + " do not fit; blocks are aligned to " +
+                          std::to_string(align_));
+        void *block = nullptr;
+        enter();
+        const hf_status status = hf_pool_acquire_within(pool_->pool, 0, &block);
+        pool_->users.step_down();
+        if (status != HF_OK) throw Refused(who + "all are out", HF_E_LIMIT);
+        return block;
+    }
+    void do_deallocate(void *block, std::size_t, std::size_t) override {
+        pool_binding::block_give_back(pool_, block);
+    }
+
+    pool_binding::PoolObject *pool_;
+    nb::object owner_;
+    std::size_t size_ = 0, align_ = 0;
 };
 
 /// A Buffer's way back.
@@ -80,6 +127,11 @@ void bind_leaves(nb::module_ &module) {
     module.def("pool_resource", [](std::size_t size, std::size_t align, std::size_t capacity,
                                    const std::string &name) {
         return make<PoolResource>(size, align, capacity, name);
+    });
+    module.def("lent_pool_resource", [](nb::handle pool) {
+        auto *object = pool_binding::pool_of_object(pool.ptr());
+        if (object == nullptr) throw nb::type_error("a Pool is needed");
+        return make<LentPool>(object);
     });
     module.def("segment_resource", [](bool huge) { return make<SegmentResource>(huge); });
 }

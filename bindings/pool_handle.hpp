@@ -1,7 +1,7 @@
-/// pool_handle.hpp - what bind_pool.cpp and bind_pool_handle.cpp share: the two objects and a count.
+/// pool_handle.hpp - what the files about pools share: the two objects and a count.
 ///
 /// Invariants  see bind_pool.cpp.
-/// Talks to    core.hpp, pool.hpp.
+/// Talks to    core.hpp, pool.hpp.   Used by bind_pool.cpp, bind_pool_handle.cpp, bind_resource.cpp.
 /// Threads     Count is plain where the GIL serialises its steps, atomic where there is none.
 #ifndef HOLDFAST_BINDINGS_POOL_HANDLE_HPP
 #define HOLDFAST_BINDINGS_POOL_HANDLE_HPP
@@ -79,9 +79,10 @@ struct PoolObject {
     PyObject *make_record; /* handle -> numpy.void; None without fields     */
     PyObject *settle;      /* tells what the last call met                  */
     PyObject *weak_references;
-    bool watched;  /* acquire may find damage                       */
-    Count users;   /* calls inside the pool; -1: closed, or not made */
-    Count waiting; /* of them, those that gave the GIL back         */
+    Py_buffer memory; /* of the caller, which the blocks lie in; obj null: none */
+    bool watched;     /* acquire may find damage                       */
+    Count users;      /* calls inside the pool; -1: closed, or not made */
+    Count waiting;    /* of them, those that gave the GIL back         */
 };
 
 struct Handle {
@@ -91,12 +92,18 @@ struct Handle {
     Count exports; /* living views; -1: released                   */
 };
 
+/// Null if the object is no Pool.
+PoolObject *pool_of_object(PyObject *object) noexcept;
+/// A block that is out; the pool is not closed before it came back.
+void block_give_back(PoolObject *pool, void *block) noexcept;
 /// Takes the block along; null with an exception if there is no memory.
 PyObject *handle_make(PoolObject *pool, void *block) noexcept;
 /// Null if the object is no handle.
 Handle *handle_of(PyObject *object) noexcept;
-/// False with an exception if it cannot be released now.
-bool handle_releasable(Handle *handle) noexcept;
+/// The first half of a release; false with an exception if it cannot be released now.
+bool handle_claim(Handle *handle) noexcept;
+/// The second: the block goes, or the handle is as it was.
+void handle_settle(Handle *handle, bool give) noexcept;
 bool handle_release(Handle *handle) noexcept;
 void handle_type_add(nb::module_ &module, PyTypeObject *pool_type);
 

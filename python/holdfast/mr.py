@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import holdfast.arena
 import holdfast.heap
+import holdfast.pool
 from holdfast import _core
 from holdfast.errors import InvalidArgumentError
 from holdfast.options import parse_size
@@ -46,7 +47,7 @@ __all__ = [
     "use",
 ]
 
-Owner = holdfast.heap.Heap | holdfast.arena.Arena
+Owner = holdfast.heap.Heap | holdfast.arena.Arena | holdfast.pool.Pool
 """What stands for a leaf wherever a resource is asked for."""
 
 
@@ -96,13 +97,16 @@ class Resource:
         return f"<holdfast.mr.{self._words}>"
 
 
-def _below(upstream: Resource | Owner) -> Resource:
+def resource_of(upstream: Resource | Owner) -> Resource:
+    """Get the leaf that stands for an owner; a resource stands for itself."""
     if isinstance(upstream, Resource):
         return upstream
     if isinstance(upstream, holdfast.heap.Heap):
         return Heap(upstream)
     if isinstance(upstream, holdfast.arena.Arena):
         return Arena(upstream)
+    if isinstance(upstream, holdfast.pool.Pool):
+        return Pool(upstream)
     raise InvalidArgumentError(f"{type(upstream).__name__} is no memory resource")
 
 
@@ -159,8 +163,9 @@ class Pool(Resource):
 
     Parameters
     ----------
-    block_size : int or str
-        Bytes. An array needs 64 more than its data.
+    pool : holdfast.Pool, int or str
+        A pool, or the bytes of the blocks of one of its own. An array needs 64 more than its data,
+        at a multiple of 64. A pool that waits is not waited for.
     align : int
         Of every block [bytes].
     capacity : int, optional
@@ -169,13 +174,26 @@ class Pool(Resource):
         For reports and `holdfast.owners`.
     """
 
-    __slots__ = ()
+    __slots__ = ("pool",)
 
     def __init__(
-        self, block_size: int | str, *, align: int = 64, capacity: int | None = None, name: str = ""
+        self,
+        pool: holdfast.pool.Pool | int | str,
+        *,
+        align: int | None = None,
+        capacity: int | None = None,
+        name: str = "",
     ) -> None:
-        size = parse_size(block_size)
-        core = _core.pool_resource(size, align, capacity or 0, name)
+        self.pool: holdfast.pool.Pool | None = None
+        if isinstance(pool, holdfast.pool.Pool):
+            if align is not None or capacity is not None or name:
+                raise InvalidArgumentError("options are for a pool that is made here")
+            self.pool = pool
+            core = _core.lent_pool_resource(pool)
+            super().__init__(core, f"Pool({pool.name!r})")
+            return
+        size = parse_size(pool, "block_size")
+        core = _core.pool_resource(size, 64 if align is None else align, capacity or 0, name)
         super().__init__(core, f"Pool({size})")
 
 
@@ -198,7 +216,7 @@ class Segment(Resource):
 
 
 class Adaptor(Resource):
-    """A resource on another one, `upstream`: a resource, a holdfast.Heap or a holdfast.Arena."""
+    """A resource on another one, `upstream`: a resource, or a Heap, Arena or Pool of holdfast."""
 
     __slots__ = ("upstream",)
 
@@ -211,7 +229,7 @@ class Limit(Adaptor):
 
     Parameters
     ----------
-    upstream : Resource, Heap or Arena
+    upstream : Resource, Heap, Arena or Pool
     limit : int or str
         Bytes; ``"64M"`` works.
     name : str
@@ -221,7 +239,7 @@ class Limit(Adaptor):
     __slots__ = ("limit",)
 
     def __init__(self, upstream: Resource | Owner, limit: int | str, *, name: str = "") -> None:
-        self.upstream = _below(upstream)
+        self.upstream = resource_of(upstream)
         self.limit = parse_size(limit)
         core = _core.limit_resource(self.upstream._core, self.limit, name)
         super().__init__(core, f"Limit({self.upstream._words}, {self.limit})")
@@ -250,7 +268,7 @@ class Statistics(Adaptor):
     __slots__ = ()
 
     def __init__(self, upstream: Resource | Owner) -> None:
-        self.upstream = _below(upstream)
+        self.upstream = resource_of(upstream)
         core = _core.statistics_resource(self.upstream._core)
         super().__init__(core, f"Statistics({self.upstream._words})")
 
@@ -287,7 +305,7 @@ class Track(Adaptor):
 
     Parameters
     ----------
-    upstream : Resource, Heap or Arena
+    upstream : Resource, Heap, Arena or Pool
     frames : int
         Lines of the call stack that are kept, those of this package not counted.
     """
@@ -295,7 +313,7 @@ class Track(Adaptor):
     __slots__ = ()
 
     def __init__(self, upstream: Resource | Owner, *, frames: int = 1) -> None:
-        self.upstream = _below(upstream)
+        self.upstream = resource_of(upstream)
         ours = os.path.join(os.path.dirname(__file__), "")
         core = _core.track_resource(self.upstream._core, frames, ours)
         super().__init__(core, f"Track({self.upstream._words})")
@@ -319,7 +337,7 @@ class Log(Adaptor):
 
     Parameters
     ----------
-    upstream : Resource, Heap or Arena
+    upstream : Resource, Heap, Arena or Pool
     path : path-like
         Appended to.
     """
@@ -327,7 +345,7 @@ class Log(Adaptor):
     __slots__ = ()
 
     def __init__(self, upstream: Resource | Owner, path: str | os.PathLike[str]) -> None:
-        self.upstream = _below(upstream)
+        self.upstream = resource_of(upstream)
         core = _core.log_resource(self.upstream._core, os.fspath(path))
         super().__init__(core, f"Log({self.upstream._words})")
 
@@ -337,7 +355,7 @@ class OnFailure(Adaptor):
 
     Parameters
     ----------
-    upstream : Resource, Heap or Arena
+    upstream : Resource, Heap, Arena or Pool
     callback : callable
         Called with the bytes that were refused. True: try again. What it raises is raised by
         `alloc`, and goes to ``sys.unraisablehook`` when an array was asked for.
@@ -346,7 +364,7 @@ class OnFailure(Adaptor):
     __slots__ = ()
 
     def __init__(self, upstream: Resource | Owner, callback: Callable[[int], object]) -> None:
-        self.upstream = _below(upstream)
+        self.upstream = resource_of(upstream)
         core = _core.failure_resource(self.upstream._core, callback)
         super().__init__(core, f"OnFailure({self.upstream._words})")
 
@@ -357,7 +375,7 @@ class Prefault(Adaptor):
     __slots__ = ()
 
     def __init__(self, upstream: Resource | Owner) -> None:
-        self.upstream = _below(upstream)
+        self.upstream = resource_of(upstream)
         core = _core.prefault_resource(self.upstream._core)
         super().__init__(core, f"Prefault({self.upstream._words})")
 
@@ -367,7 +385,7 @@ class Place(Adaptor):
 
     Parameters
     ----------
-    upstream : Resource, Heap or Arena
+    upstream : Resource, Heap, Arena or Pool
     node : int
         Numbered from 0. On a machine with one node nothing changes.
     """
@@ -377,7 +395,7 @@ class Place(Adaptor):
     def __init__(self, upstream: Resource | Owner, node: int) -> None:
         if not 0 <= node < _core.node_count():
             raise InvalidArgumentError(f"node {node}: this machine has {_core.node_count()}")
-        self.upstream = _below(upstream)
+        self.upstream = resource_of(upstream)
         self.node = node
         core = _core.place_resource(self.upstream._core, node)
         super().__init__(core, f"Place({self.upstream._words}, {node})")
@@ -401,7 +419,7 @@ class use:
 
     Parameters
     ----------
-    resource : Resource, Heap or Arena
+    resource : Resource, Heap, Arena or Pool
 
     Examples
     --------
@@ -412,7 +430,7 @@ class use:
     __slots__ = ("_tokens", "resource")
 
     def __init__(self, resource: Resource | Owner) -> None:
-        self.resource = _below(resource)
+        self.resource = resource_of(resource)
         self._tokens: list[contextvars.Token[Resource | None]] = []
 
     def __enter__(self) -> Resource:

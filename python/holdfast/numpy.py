@@ -103,7 +103,7 @@ def _resolve(source: object, node: int | None) -> ArraySource:
     if not hasattr(source, "_array_handler"):
         raise InvalidArgumentError(
             f"{type(source).__name__} lends no memory to arrays: "
-            "give a Heap, an Arena, a resource of holdfast.mr, 'hugepages' or node="
+            "give a Heap, an Arena, a Pool, a resource of holdfast.mr, 'hugepages' or node="
         )
     return cast("ArraySource", source)
 
@@ -183,7 +183,7 @@ def allocator(source: object = None, *, node: int | None = None) -> Allocator:
 
     Parameters
     ----------
-    source : Heap, Arena, resource of `holdfast.mr`, or "hugepages", optional
+    source : Heap, Arena, Pool, resource of `holdfast.mr`, or "hugepages", optional
         By default the current resource, `holdfast.mr.current`. An array lives as long as it is
         used, after the block as well: it keeps its memory alive. ``"hugepages"`` is a heap of its
         own whose large blocks are on huge pages, so that no other memory is affected.

@@ -8,12 +8,14 @@ Threads     every method may be called from any thread; a wait gives the GIL bac
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+import operator
+import weakref
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from holdfast import _core
 from holdfast.errors import BusyError, InvalidArgumentError
 from holdfast.safe_point import settle
+from holdfast.source import Source
 from holdfast.stats import Block, Stats, from_row
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ PoolHandle = _core.PoolHandle
 
 _EXHAUSTED = {"grow": 0, "raise": 1, "wait": 2}
 _SANITIZE = {None: 0, "zero": 1, "pattern": 2}
+_LONGEST = 1e9  # seconds of a wait that is told from one without end
 
 
 class PoolFigures(NamedTuple):
@@ -84,11 +87,17 @@ class Pool(_core.Pool):
         NUMA node of the blocks.
     name : str
         For reports; 31 bytes are kept.
+    buffer : writable buffer, optional
+        The blocks lie in this memory (a bytearray, an mmap, a Buffer of an arena), which the pool
+        keeps: `capacity` of them, or as many as fit. It does not grow: ``"grow"`` is ``"raise"``.
+    resource : resource of `holdfast.mr`, Heap or Arena, optional
+        The same, in memory of this for `capacity` blocks.
 
     Raises
     ------
     InvalidArgumentError
-        A value is out of range; "raise" or "wait" without a capacity; a dtype with objects.
+        A value is out of range; "raise" or "wait" without a capacity; a dtype with objects; a
+        buffer that is too small.
     OutOfMemoryError
         The system refused address space.
 
@@ -119,43 +128,57 @@ class Pool(_core.Pool):
         grow: int = 0,
         node: int | None = None,
         name: str = "",
+        buffer: Any = None,
+        resource: Any = None,
     ) -> None:
         if on_exhausted not in _EXHAUSTED:
             raise InvalidArgumentError(f"on_exhausted is grow, raise or wait, not {on_exhausted!r}")
         if sanitize not in _SANITIZE:
             raise InvalidArgumentError(f"sanitize is None, zero or pattern, not {sanitize!r}")
-        if timeout is not None and (timeout <= 0 or on_exhausted != "wait"):
+        if timeout is not None and (not timeout > 0 or on_exhausted != "wait"):
             raise InvalidArgumentError('timeout is above 0 and needs on_exhausted="wait"')
         if capacity is not None and capacity < 1:
             raise InvalidArgumentError(f"capacity must be at least 1, it is {capacity}")
-        if capacity is None and on_exhausted != "grow":
+        if resource is not None and (buffer is not None or capacity is None):
+            raise InvalidArgumentError("resource= needs a capacity, and no buffer")
+        if capacity is None and on_exhausted != "grow" and buffer is None:
             raise InvalidArgumentError(f'on_exhausted="{on_exhausted}" needs a capacity')
         make_array = make_record = None
         self._dtype = None
-        if isinstance(block, int):
-            size = block
+        size = _bytes_of(block)
+        if size is not None:
             align = 0 if align is None else align
         else:
-            self._dtype, make_array, make_record = _makers(block)
+            self._dtype, make_array, make_record = _makers(cast("npt.DTypeLike", block))
             size = self._dtype.itemsize
             natural = 16 if size >= 16 else 0
             align = max(self._dtype.alignment, natural) if align is None else align
-        for word, value in (("block_size", size), ("align", align), ("grow", grow)):
+        bound = 0 if capacity is None else capacity
+        sizes = (("block_size", size), ("align", align), ("grow", grow), ("capacity", bound))
+        for word, value in sizes:
             if not 0 <= value < 1 << 62:
                 raise InvalidArgumentError(f"{word} is out of range: {value}")
+        if node is not None and not -1 <= node < 1 << 31:
+            raise InvalidArgumentError(f"node is out of range: {node}")
+        if resource is not None:
+            from holdfast import mr
+
+            needed = _core.pool_buffer_size(size, align, bound, grow)  # 0: refused below
+            buffer = memoryview(mr.resource_of(resource).alloc(needed, align=64))
         super().__init__(
             size,
             align,
-            capacity or 0,
+            bound,
             grow,
             _EXHAUSTED[on_exhausted],
-            0 if timeout is None or math.isinf(timeout) else max(1, int(timeout * 1e9)),
+            0 if timeout is None or timeout > _LONGEST else max(1, int(timeout * 1e9)),
             _SANITIZE[sanitize],
             -1 if node is None else node,
             name,
             make_array,
             make_record,
             settle,
+            buffer,
         )
 
     @property
@@ -208,6 +231,12 @@ class Pool(_core.Pool):
                 live,
             )
 
+    def _array_handler(self) -> tuple[_core.ArrayHandler, Source]:
+        from holdfast import mr
+
+        handler, source = mr.Pool(self)._array_handler()
+        return handler, source._replace(ref=weakref.ref(self))
+
     def __enter__(self) -> Pool:
         return self
 
@@ -224,6 +253,16 @@ class Pool(_core.Pool):
             return "<holdfast.Pool, closed>"
         label = f" {self.name!r}" if self.name else ""
         return f"<holdfast.Pool{label} of {self.block_size} bytes, {len(self)} out>"
+
+
+def _bytes_of(block: Any) -> int | None:
+    """A number of bytes; None for a dtype. NumPy's integers are numbers, not dtypes by example."""
+    if block is None:
+        raise InvalidArgumentError("block: give a number of bytes or a dtype")
+    try:
+        return operator.index(block)
+    except TypeError:
+        return None
 
 
 def _makers(kind: npt.DTypeLike) -> tuple[np.dtype[Any], Any, Any]:

@@ -1,6 +1,6 @@
 """source.py - what lends memory to arrays, and how an array remembers it.
 
-Talks to    holdfast._core.   Used by heap.py, arena.py, mr.py, numpy.py.
+Talks to    holdfast._core.   Used by heap.py, arena.py, pool.py, mr.py, numpy.py.
 """
 
 from __future__ import annotations
@@ -23,6 +23,6 @@ class Source(NamedTuple):
 
 
 class ArraySource(Protocol):
-    """Whatever lends memory to arrays: `Heap`, `Arena`, the resources of `holdfast.mr`."""
+    """Whatever lends memory to arrays: `Heap`, `Arena`, `Pool`, the resources of `holdfast.mr`."""
 
     def _array_handler(self) -> tuple[_core.ArrayHandler, Source]: ...
