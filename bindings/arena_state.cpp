@@ -102,7 +102,7 @@ long ArenaState::leave(Scope *scope) {
         hf::raise(HF_E_INVALID, "scopes of an arena are left in the order they were entered, "
                                 "the last one first");
     const Level level = levels_.back();
-    if (scope->live == 0) hf::check(hf_arena_rewind(arena_, &level.mark));
+    if (scope->live == 0) hf::check(hf_arena_leave(arena_, &level.mark));
     levels_.pop_back();
     top_ = scope->below;
     if (scope->live == 0) {
@@ -160,6 +160,7 @@ long ArenaState::reset(bool release) {
 }
 
 long ArenaState::close() noexcept {
+    std::shared_ptr<void> keep; /* goes last, without the lock: what it gives back may run Python */
     const std::lock_guard hold(lock_);
     if (arena_ == nullptr) return 0;
     if (live_ != 0) return live_;
@@ -170,7 +171,7 @@ long ArenaState::close() noexcept {
     drop_lists(root_);
     for (const Level &level : levels_)
         drop_lists(*level.scope);
-    keep_.reset();
+    keep.swap(keep_);
     return 0;
 }
 
@@ -197,6 +198,13 @@ void ArenaState::unpin_view(const Ticket &ticket) noexcept {
     const std::lock_guard hold(lock_);
     ticket.scope->resolved()->live--;
     leave_live();
+}
+
+void ArenaState::release_block(const Ticket &ticket, void *address, std::size_t size,
+                               std::size_t) noexcept {
+    const std::lock_guard hold(lock_);
+    if (arena_ == nullptr || ticket.scope->generation != ticket.generation) return;
+    hf_arena_free(arena_, address, size);
 }
 
 bool ArenaState::has(const Ticket &ticket) const noexcept {

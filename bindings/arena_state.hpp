@@ -63,6 +63,8 @@ public:
     void unpin_view(const Ticket &ticket) noexcept override;
     bool has(const Ticket &ticket) const noexcept override;
     void free_block(void *, std::size_t, std::size_t) noexcept override {}
+    void release_block(const Ticket &ticket, void *address, std::size_t size,
+                       std::size_t align) noexcept override;
     void *move_block(void *, std::size_t, std::size_t, std::size_t) override {
         hf::raise(HF_E_UNSUPPORTED, "blocks of an arena keep their size");
     }

@@ -37,30 +37,35 @@ struct HeldView {
 
 void set_options(hf_arena_options &options, nb::dict given) {
 #define FIELD(field)                                                                               \
-    if (name == #field) options.field = static_cast<decltype(options.field)>(value), known = true
+    if (name == #field) {                                                                          \
+        options.field = static_cast<decltype(options.field)>(value);                               \
+        fits = fits && static_cast<long long>(options.field) == value;                             \
+        known = true;                                                                              \
+    }
     for (auto item : given) {
         const auto name = nb::cast<std::string>(item.first);
-        const auto value = nb::cast<long long>(item.second);
-        bool known = false;
-        FIELD(capacity);
-        FIELD(limit);
-        FIELD(reserve);
-        FIELD(retain);
-        FIELD(decay_ms);
-        FIELD(guard);
-        FIELD(prefetch);
-        FIELD(alignment);
-        FIELD(min_size);
-        FIELD(node);
-        FIELD(zero);
-        FIELD(thread_safe);
-        FIELD(statistics);
-        FIELD(track_allocations);
-        FIELD(validate_access);
-        FIELD(check_corruption);
-        FIELD(log_operations);
-        FIELD(huge_pages);
+        long long value = 0;
+        bool known = false, fits = nb::try_cast(item.second, value);
+        FIELD(capacity)
+        FIELD(limit)
+        FIELD(reserve)
+        FIELD(retain)
+        FIELD(decay_ms)
+        FIELD(guard)
+        FIELD(prefetch)
+        FIELD(alignment)
+        FIELD(min_size)
+        FIELD(node)
+        FIELD(zero)
+        FIELD(thread_safe)
+        FIELD(statistics)
+        FIELD(track_allocations)
+        FIELD(validate_access)
+        FIELD(check_corruption)
+        FIELD(log_operations)
+        FIELD(huge_pages)
         if (!known) hf::raise(HF_E_INVALID, ("no such option of an arena: " + name).c_str());
+        if (!fits) hf::raise(HF_E_INVALID, (name + " is out of range").c_str());
     }
 #undef FIELD
 }

@@ -66,6 +66,13 @@ void release(Buffer &buffer) {
         hf::raise(HF_E_BUSY, "the buffer is borrowed by a view; let the view die first");
 }
 
+/// The end of a `with` block. An error on its way is not hidden by BusyError: the block then goes with
+/// the last view.
+void leave(Buffer &buffer, nb::handle kind, nb::handle, nb::handle) {
+    if (!buffer.release() && kind.is_none())
+        hf::raise(HF_E_BUSY, "the buffer is borrowed by a view; let the view die first");
+}
+
 std::string describe(const Buffer &buffer) {
     const std::string size = std::to_string(buffer.size());
     if (!buffer.live()) return "<holdfast.Buffer of " + size + " bytes, released>";
@@ -78,10 +85,11 @@ std::string describe(const Buffer &buffer) {
 } // namespace
 
 void bind_buffer(nb::module_ &module) {
-    nb::class_<Buffer>(module, "Buffer", nb::type_slots(buffer_slots),
-                       "One block of a heap. Freed by release(), by Heap.free(), or when the last\n"
-                       "borrow of it dies. `memoryview(buffer)`, `numpy.frombuffer(buffer)` and\n"
-                       "`numpy.from_dlpack(buffer)` borrow it without a copy.")
+    nb::class_<Buffer>(
+        module, "Buffer", nb::type_slots(buffer_slots),
+        "One block of a heap. Freed by release(), at the end of `with`, by Heap.free(),\n"
+        "or when the last borrow of it dies. `memoryview(buffer)`, `numpy.frombuffer(buffer)` and\n"
+        "`numpy.from_dlpack(buffer)` borrow it without a copy.")
         .def_prop_ro("size", &Buffer::size, "Bytes that were asked for.")
         .def_prop_ro("align", &Buffer::align, "Alignment that was asked for [bytes].")
         .def_prop_ro("address", &address_of,
@@ -91,6 +99,9 @@ void bind_buffer(nb::module_ &module) {
             "True once the block is freed or its heap is closed.")
         .def_prop_ro("borrows", &Buffer::exports, "Living views of the block.")
         .def("release", &release, "Frees the block; again does nothing. BusyError while borrowed.")
+        .def("__enter__", [](nb::handle self) { return nb::borrow(self); })
+        .def("__exit__", &leave, nb::arg("kind").none(), nb::arg("value").none(),
+             nb::arg("traceback").none(), "release(); an error is not hidden by BusyError.")
         .def("__len__", &Buffer::size)
         .def("__repr__", &describe)
         .def("__dlpack__", &to_dlpack, nb::kw_only(), nb::arg("stream") = nb::none(),

@@ -24,7 +24,9 @@ public:
            const Ticket &ticket = {})
         : lender_(std::move(lender)), address_(address), size_(size), align_(align),
           ticket_(ticket) {}
-    ~Buffer() { (void)release(); }
+    ~Buffer() {
+        if (give_up() == 0) lender_->free_block(address_, size_, align_);
+    }
     Buffer(const Buffer &) = delete;
     Buffer &operator=(const Buffer &) = delete;
 
@@ -45,11 +47,9 @@ public:
 
     /// Frees the block unless it is borrowed. True if it is released now or was before.
     [[nodiscard]] bool release() noexcept {
-        long exports = 0;
-        if (!exports_.compare_exchange_strong(exports, released, std::memory_order_acq_rel))
-            return exports == released;
-        lender_->free_block(address_, size_, align_);
-        return true;
+        const long exports = give_up();
+        if (exports == 0) lender_->release_block(ticket_, address_, size_, align_);
+        return exports == 0 || exports == released;
     }
 
     /// Another size, perhaps at another address; the common part of the content stays.
@@ -85,6 +85,13 @@ public:
 
 private:
     static constexpr long released = -1, moving = -2;
+
+    /// The step 0 -> -1; what `exports` was.
+    [[nodiscard]] long give_up() noexcept {
+        long exports = 0;
+        (void)exports_.compare_exchange_strong(exports, released, std::memory_order_acq_rel);
+        return exports;
+    }
 
     [[noreturn]] static void refuse(long exports) {
         if (exports == released) hf::raise(HF_E_CLOSED, "the buffer was already released");

@@ -26,6 +26,11 @@ public:
     [[nodiscard]] virtual bool has(const Ticket &ticket) const noexcept = 0;
     /// The block is given up; nothing if it is gone with its owner.
     virtual void free_block(void *address, std::size_t size, std::size_t align) noexcept = 0;
+    /// The same, because the program says so and not because nobody refers to the block any more.
+    virtual void release_block(const Ticket &, void *address, std::size_t size,
+                               std::size_t align) noexcept {
+        free_block(address, size, align);
+    }
     /// Another size, content kept; throws hf::Error.
     [[nodiscard]] virtual void *move_block(void *address, std::size_t size, std::size_t fresh,
                                            std::size_t align) = 0;

@@ -13,6 +13,7 @@ Source      Hanson, Fast allocation and deallocation of memory based on object l
 from __future__ import annotations
 
 import dataclasses
+import operator
 import weakref
 from collections.abc import Sequence
 from types import TracebackType
@@ -126,7 +127,7 @@ class ArenaScope:
 
     @property
     def live(self) -> int:
-        """Arrays and views made in this scope that are alive."""
+        """Arrays and views in memory of this scope that are alive."""
         return self._entered().live
 
     def leaks(self) -> list[TrackedBlock]:
@@ -162,12 +163,12 @@ class Arena(Handle):
     buffer : writable buffer, optional
         The arena lives in this memory (a bytearray, an mmap, a shared segment), which it keeps, and
         does not grow.
-    resource : resource of `holdfast.mr`, optional
+    resource : resource of `holdfast.mr`, Heap, Arena or Pool, optional
         The arena lives in `capacity` bytes of it, and does not grow.
     **options
-        ``reserve, retain, guard, prefetch, alignment, min_size`` [bytes]; ``decay_ms``;
-        ``zero, statistics, track_allocations, validate_access, check_corruption, log_operations``
-        (bool); see docs/arrays.md.
+        ``reserve, retain, guard, prefetch, alignment, min_size`` [bytes]; ``decay_ms``, a number
+        or ``"never"``; ``zero, statistics, track_allocations, validate_access, check_corruption,
+        log_operations`` (bool); see docs/arena.md.
 
     Raises
     ------
@@ -208,9 +209,9 @@ class Arena(Handle):
         resource: Any = None,
         **options: int | str | bool,
     ) -> None:
-        if policy not in _POLICIES:
+        if not isinstance(policy, str) or policy not in _POLICIES:
             raise InvalidArgumentError(f"policy {policy!r} is none of {', '.join(_POLICIES)}")
-        if huge_pages not in _HUGE:
+        if not isinstance(huge_pages, bool | str | None) or huge_pages not in _HUGE:
             raise InvalidArgumentError(f"huge_pages {huge_pages!r} is no bool and not 'auto'")
         asked: dict[str, Any] = dict(options)
         asked |= {"capacity": capacity, "limit": limit, "node": node}
@@ -218,14 +219,16 @@ class Arena(Handle):
         if thread_safe:
             asked["thread_safe"] = True
         made = {
-            key: parse_size(value) if key in _SIZES else int(value)
+            key: parse_size(value, key) if key in _SIZES else _number(key, value)
             for key, value in asked.items()
             if value is not None
         }
         if resource is not None:
             if buffer is not None or capacity is None:
                 raise InvalidArgumentError("resource= needs a capacity, and no buffer")
-            buffer = memoryview(resource.alloc(made.pop("capacity"), align=64))
+            from holdfast import mr
+
+            buffer = memoryview(mr.resource_of(resource).alloc(made.pop("capacity"), align=64))
         self._core = _core.Arena(_POLICIES[policy], made, name, buffer)
 
     def allocate(self, size: int, align: int = 0) -> Buffer:
@@ -242,7 +245,8 @@ class Arena(Handle):
         -------
         Buffer
             Shows its bytes until the scope it was made in ends or the arena is reset; views of it
-            prevent both. Its ``release()`` gives nothing back.
+            prevent both. Its ``release()``, or the end of ``with`` on it, says that the block is no
+            longer needed: the youngest one is reused, any other is no leak any more.
 
         Raises
         ------
@@ -430,6 +434,19 @@ class Arena(Handle):
         if self.closed:
             return f"<holdfast.Arena{label} #{self.id}, closed>"
         return f"<holdfast.Arena{label} #{self.id}, {self.borrows} borrows>"
+
+
+def _number(name: str, value: Any) -> int:
+    """A switch, ``node`` or ``decay_ms``, whose ``"never"`` is -1 below."""
+    if name == "decay_ms" and value == "never":
+        return -1
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InvalidArgumentError(f"{name} is no whole number: {value!r}") from None
+    if not (-1 if name == "node" else 0) <= number < 1 << 63:
+        raise InvalidArgumentError(f"{name} is out of range: {number}")
+    return number
 
 
 def _busy(lived: int, where: str, then: str) -> BusyError:

@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import gc
 import mmap
+import os
 import threading
 
 import holdfast
 import pytest
-from holdfast import Arena, BusyError, InvalidArgumentError, OutOfMemoryError, UnsupportedError
+from holdfast import (
+    Arena,
+    BusyError,
+    InvalidArgumentError,
+    OutOfMemoryError,
+    UnsupportedError,
+    mr,
+    shm,
+)
 
 np = pytest.importorskip("numpy")
 hnp = pytest.importorskip("holdfast.numpy")
@@ -55,9 +64,16 @@ def test_wrong_arguments_are_refused() -> None:
         with pytest.raises(TypeError):
             arena.array(3, order="F")
         assert arena.borrows == 0
-    for options in ({"policy": "careless"}, {"colour": 1}, {"huge_pages": "some"}):
+    wide = 1 << 32
+    for options in (
+        *({"policy": "careless"}, {"policy": []}, {"colour": 1}, {"huge_pages": "some"}),
+        *({"capacity": 1 << 63}, {"capacity": -1}, {"limit": 1 << 70}, {"alignment": wide + 16}),
+        *({"min_size": wide + 1}, {"node": wide}, {"node": "x"}, {"zero": wide}, {"zero": "yes"}),
+        *({"decay_ms": -1}, {"decay_ms": 1 << 64}, {"decay_ms": 1.5}, {"zero": 2}),
+    ):
         with pytest.raises(InvalidArgumentError):
             Arena(**options)
+    Arena(decay_ms="never", policy="safety").close()
 
 
 @pytest.mark.parametrize(
@@ -265,6 +281,87 @@ def test_arena_in_a_mapping_that_is_kept() -> None:
     assert array.sum() == 1500
     del array
     mapping.close()
+
+
+def test_arena_in_a_shared_segment() -> None:
+    name = f"arena-{os.getpid()}"
+    with shm.Segment(name, size="1M", mode="create") as mine:
+        cells = mine.array("memory", 65536, "u1")
+        arena = Arena(buffer=cells.ndarray, name="shared")
+        array = arena.array(100, "u1")
+        array[:] = range(100)
+        assert bytes(range(100)) in cells.ndarray.tobytes()
+        with pytest.raises(BusyError):
+            arena.close()
+        with pytest.raises(BusyError):
+            cells.close()
+        del array
+        arena.close()
+
+
+class Nosy(bytearray):
+    """Memory whose end looks at the arena that stood on it."""
+
+    def __del__(self) -> None:
+        Nosy.seen = (Nosy.arena.closed, Nosy.arena.borrows)
+
+
+def test_memory_of_the_caller_may_run_python_when_it_goes() -> None:
+    Nosy.arena = Arena(buffer=Nosy(100_000))
+    Nosy.arena.close()  # would wait for itself if the arena were locked
+    assert Nosy.seen == (True, 0)
+
+
+def test_arena_in_memory_of_any_owner() -> None:
+    for owner in (holdfast.Heap(), Arena("4M"), mr.Heap()):
+        with Arena("64K", resource=owner, name="inner") as arena:
+            array = arena.array(100)
+            array[:] = 7
+            with pytest.raises(OutOfMemoryError):
+                arena.array(100_000)
+            del array
+    with pytest.raises(InvalidArgumentError):
+        Arena("64K", resource=3)
+    with pytest.raises(InvalidArgumentError):
+        Arena(resource=mr.Heap())
+
+
+def test_block_of_a_with_is_given_back_at_its_end() -> None:
+    with Arena("64K", track_allocations=True) as arena:
+        with arena.allocate(100) as block:
+            address = block.address
+            memoryview(block)[:] = bytes(100)
+        assert block.released
+        with arena.allocate(50) as again:
+            assert again.address == address  # it was the youngest
+            kept = arena.allocate(10)
+        assert [leak.size for leak in arena.leaks()] == [10]
+        kept.release()
+        kept.release()
+        assert arena.leaks() == []
+        with arena.scope() as scope:
+            stale = arena.allocate(10)
+            assert [leak.size for leak in scope.leaks()] == [10]
+        fresh = arena.allocate(10)
+        stale.release()  # its memory is another block's by now
+        assert [leak.size for leak in arena.leaks()] == [10]
+        view = memoryview(fresh)
+        with pytest.raises(BusyError), fresh:
+            pass
+        with pytest.raises(KeyError), fresh:
+            raise KeyError(1)
+        view.release()
+
+
+def test_scopes_beside_each_other_leave_no_marks() -> None:
+    with Arena(log_operations=True) as arena:
+        first = arena.allocate(16)
+        for _ in range(100):
+            with arena.scope():
+                arena.allocate(100)
+        address = first.address
+        first.release()
+        assert arena.allocate(16).address == address  # the youngest again, below no mark
 
 
 def test_bulk_gives_distinct_blocks() -> None:
