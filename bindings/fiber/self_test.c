@@ -100,7 +100,9 @@ static const char *recursion(void) {
     struct interpreter_recursion kept;
     int python[3], native[3];
     interpreter_recursion_left(tstate, &python[0], &native[0]);
-    interpreter_recursion_raise(tstate, 1 << 20, &kept);
+    /* More than there are, whatever sys.setrecursionlimit was given. */
+    const int levels = python[0] < 1 << 20 ? 1 << 20 : python[0] + (python[0] < INT_MAX);
+    interpreter_recursion_raise(tstate, levels, &kept);
     interpreter_recursion_left(tstate, &python[1], &native[1]);
     interpreter_recursion_restore(tstate, &kept);
     interpreter_recursion_left(tstate, &python[2], &native[2]);
@@ -108,7 +110,7 @@ static const char *recursion(void) {
     if (limit != Py_GetRecursionLimit()) return "the recursion limit is not where it was";
     if (python[0] != python[2] || native[0] != native[2]) return "levels of recursion got lost";
     if (python[0] > limit || python[0] <= 0 || native[0] <= 0) return "levels make no sense";
-    return python[1] == 1 << 20 && native[1] == 1 << 20 ? NULL : "levels could not be raised";
+    return python[1] == levels && native[1] == levels ? NULL : "levels could not be raised";
 }
 
 const char *fiber_self_test(void) {

@@ -211,11 +211,15 @@ static PyObject *stack_row(const hf_stack *stack) {
 }
 
 static int stack_from_row(PyObject *row, hf_stack *stack_out) {
-    unsigned long long top, low, high;
+    long long top, low, high, index, generation;
     Py_ssize_t size;
-    if (!PyArg_ParseTuple(row, "KnKKII", &top, &size, &low, &high, &stack_out->index,
-                          &stack_out->generation))
+    if (!PyArg_ParseTuple(row, "LnLLLL", &top, &size, &low, &high, &index, &generation)) return -1;
+    if (index != (uint32_t)index || generation != (uint32_t)generation) {
+        fiber_raise(HF_E_INVALID, "no stack has index %lld and generation %lld", index, generation);
         return -1;
+    }
+    stack_out->index = (uint32_t)index;
+    stack_out->generation = (uint32_t)generation;
     stack_out->stack_ptr = (void *)(uintptr_t)top;
     stack_out->size = (size_t)size;
     stack_out->guard_low = (void *)(uintptr_t)low;

@@ -102,7 +102,7 @@ class StackPool(_fiber.StackPool):
             raise InvalidArgumentError(f"stack_size: {max(size, guard)} bytes cannot be had")
         if not 0 < count_max <= _COUNT_MAX:
             raise InvalidArgumentError(f"count_max: {count_max}; 1 to {_COUNT_MAX} are possible")
-        if not 0 <= decay < 1e9 or retain < 0:
+        if not 0 <= decay < 1e9 or not 0 <= retain < _MANY:
             raise InvalidArgumentError("decay, retain: seconds and stacks, not negative")
         if len(os.fsencode(name)) > _NAME_MAX:
             raise InvalidArgumentError(f"name: {name!r} is longer than {_NAME_MAX} bytes")

@@ -8,6 +8,7 @@ test_fiber_exit.py's.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import sys
 import weakref
@@ -299,12 +300,21 @@ def test_stacks_are_taken_by_hand_and_given_once() -> None:
         assert stack.stack_ptr == stack.guard_high
         assert stack.guard_low <= stack.stack_ptr - stack.size - pool.guard_size
         assert pool.high_water(stack) == 0
+        for wrong in ({"index": 1 << 32}, {"generation": -1}, {"index": -1}):
+            with pytest.raises(InvalidArgumentError):
+                pool.give(dataclasses.replace(stack, **wrong))
         pool.give(stack)
         before = holdfast.report_count()
         with holdfast.on_corruption(lambda report: None), pytest.raises(InvalidArgumentError):
             pool.give(stack)
         assert holdfast.report_count() == before + 1
-    for bad in ({"count_max": 0}, {"decay": -1}, {"retain": -1}, {"name": "x" * 40}):
+    for bad in (
+        {"count_max": 0},
+        {"decay": -1},
+        {"retain": -1},
+        {"retain": 1 << 70},
+        {"name": "x" * 40},
+    ):
         with pytest.raises(InvalidArgumentError):
             StackPool(**bad)  # type: ignore[arg-type]
 

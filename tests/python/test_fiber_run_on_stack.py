@@ -123,6 +123,18 @@ def test_limit_set_inside_holds_inside_and_outside() -> None:
         sys.setrecursionlimit(before)
 
 
+@pytest.mark.parametrize("limit", [1 << 20, 100_000_000, (1 << 31) - 1])
+def test_limit_set_before_the_first_call_is_no_obstacle(limit: int) -> None:
+    code = """
+        import sys
+        sys.setrecursionlimit(int(sys.argv[1]))
+        import holdfast
+        deep = lambda n: deep(n - 1) + 1 if n else 0
+        print(holdfast.run_on_stack(deep, 3000), holdfast.Fiber(deep).resume(100))
+    """
+    assert ok(code, str(limit)) == "3000 100\n"
+
+
 def test_endless_recursion_is_a_recursion_error() -> None:
     def endless() -> object:
         return endless()
