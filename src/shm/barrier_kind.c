@@ -73,10 +73,12 @@ static void barrier_recover(const struct hfi_shm_part *part, uint32_t owner) {
     if (view.go_on) (void)hfi_shm_barrier_complete(&view, hfi_shm_load64(view.phase));
 }
 
-static bool seat_wrong(uint64_t seat) {
+/* `phase` was loaded after the seat: who sits in a round that has not begun keeps it from ending. */
+static bool seat_wrong(uint64_t seat, uint64_t phase) {
     const uint64_t known = SEAT_LEAVING | SEAT_GONE | 0xffff | (uint64_t)ROUND_MASK << 32;
     return seat_owner(seat) >= HFI_SHM_OWNER_MAX || (seat & ~known) != 0 ||
-           ((seat & SEAT_GONE) && seat_owner(seat) != 0);
+           ((seat & SEAT_GONE) && seat_owner(seat) != 0) ||
+           (seat_owner(seat) != 0 && round_is_before(phase_round(phase), seat_round(seat)));
 }
 
 static void barrier_check(const struct hfi_shm_part *part, struct hfi_shm_finding *finding) {
@@ -87,7 +89,7 @@ static void barrier_check(const struct hfi_shm_part *part, struct hfi_shm_findin
     }
     for (uint32_t i = 0; i < view.parties; i++) {
         const uint64_t seat = hfi_shm_load64(&view.seats[i]);
-        if (seat_wrong(seat))
+        if (seat_wrong(seat, hfi_shm_load64(view.phase)))
             hfi_shm_fault(finding, "seat %" PRIu32 ": its word 0x%" PRIx64 " is none", i, seat);
     }
 }
@@ -98,7 +100,8 @@ static size_t barrier_repair(const struct hfi_shm_part *part) {
     if (!hfi_shm_barrier_view(part, &view)) return 0;
     for (uint32_t i = 0; i < view.parties; i++) {
         uint64_t seat = hfi_shm_load64(&view.seats[i]);
-        if (seat_wrong(seat)) repaired += hfi_shm_swap64(&view.seats[i], &seat, 0);
+        if (seat_wrong(seat, hfi_shm_load64(view.phase)))
+            repaired += hfi_shm_swap64(&view.seats[i], &seat, 0);
     }
     return repaired;
 }
@@ -112,7 +115,7 @@ static void barrier_figures(const struct hfi_shm_part *part, hf_shm_figures *fig
 }
 
 static uint32_t seat_state(uint64_t seat, uint64_t phase) {
-    if (seat_wrong(seat)) return HF_SHM_STATE_DAMAGED;
+    if (seat_wrong(seat, phase)) return HF_SHM_STATE_DAMAGED;
     if ((seat & SEAT_GONE) != 0) return HF_SHM_STATE_GONE;
     if (seat_owner(seat) == 0) return HF_SHM_STATE_FREE;
     if ((seat & SEAT_LEAVING) != 0) return HF_SHM_STATE_LEAVING;
@@ -126,9 +129,9 @@ static hf_status barrier_show(const struct hfi_shm_part *part, struct hfi_shm_sh
     for (uint32_t i = 0; i < view.parties; i++) {
         hf_shm_view_item item = {.piece = HF_SHM_PIECE_SEAT, .index = i};
         for (unsigned looks = 0; looks < HFI_SHM_LOOKS; looks++) {
-            const uint64_t phase = hfi_shm_load64(view.phase);
             const uint64_t seat = hfi_shm_load64(&view.seats[i]);
-            const uint32_t owner = seat_wrong(seat) ? 0 : seat_owner(seat);
+            const uint64_t phase = hfi_shm_load64(view.phase);
+            const uint32_t owner = seat_wrong(seat, phase) ? 0 : seat_owner(seat);
             item.state = seat_state(seat, phase);
             item.number =
                 owner != 0 ? (seat_round(seat) - phase_round(PHASE_FIRST)) & ROUND_MASK : 0;

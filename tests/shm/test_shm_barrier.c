@@ -259,6 +259,36 @@ static void test_who_exits_has_left_and_is_waited_for(void) {
     OK(hf_shm_close(shm));
 }
 
+static int count_fault(const char *part, const char *fault, void *context) {
+    (void)part;
+    CHECK_SAY(strstr(fault, "seat") != NULL, "%s", fault);
+    (*(int *)context)++;
+    return 0;
+}
+
+static void test_seat_of_a_round_to_come_is_found_and_freed(void) {
+    hf_shm *shm = help_make(name, 1 << 20);
+    hf_shm_barrier *barrier = barrier_of(shm, 1);
+    hf_shm_entry entry;
+    int faults = 0;
+    size_t repaired = 0;
+    for (int round = 0; round < 9; round++)
+        OK(hf_shm_barrier_wait(barrier, LONG_WAIT, NULL));
+    OK(hf_shm_check(shm, "few", count_fault, &faults));
+    OK(hf_shm_find(shm, "few", &entry));
+    uint64_t *phase = hf_shm_at(shm, entry.span, HFI_SHM_LINE, sizeof *phase);
+    *phase -= UINT64_C(4) << 40; /* the round is counted back */
+    CHECK_EQ(hf_shm_barrier_wait(barrier, MS, NULL), HF_E_TIMEOUT);
+    CHECK_EQ(hf_shm_check(shm, "few", count_fault, &faults), HF_E_CORRUPT);
+    CHECK_EQ(faults, 1);
+    OK(hf_shm_repair(shm, "few", &repaired));
+    CHECK_EQ(repaired, 1);
+    OK(hf_shm_check(shm, "few", count_fault, &faults));
+    OK(hf_shm_barrier_wait(barrier, LONG_WAIT, NULL));
+    hf_shm_barrier_close(barrier);
+    OK(hf_shm_close(shm));
+}
+
 static void test_barrier_options_are_checked(void) {
     hf_shm *shm = help_make(name, 1 << 20);
     hf_shm_barrier *barrier = barrier_open(shm, HF_SHM_BARRIER_BREAK), *other = NULL;
@@ -292,6 +322,7 @@ int main(void) {
     CHECK_RUN(test_death_of_one_who_gave_up_is_told);
     CHECK_RUN(test_closing_a_handle_leaves_who_waits_with_another);
     CHECK_RUN(test_who_exits_has_left_and_is_waited_for);
+    CHECK_RUN(test_seat_of_a_round_to_come_is_found_and_freed);
     CHECK_RUN(test_barrier_options_are_checked);
     return 0;
 }
