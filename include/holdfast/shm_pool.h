@@ -54,7 +54,8 @@ typedef struct hf_shm_pool_options {
 
 HF_API void hf_shm_pool_options_init(hf_shm_pool_options *options, uint64_t capacity,
                                      uint64_t object_size);
-/* HF_E_NOT_FOUND, HF_E_EXISTS, HF_E_MISMATCH, HF_E_NO_SPACE, HF_E_LIMIT, HF_E_INVALID. */
+/* Options NULL with HF_SHM_OPEN: whatever it is. HF_E_NOT_FOUND, HF_E_EXISTS, HF_E_MISMATCH,
+ * HF_E_NO_SPACE, HF_E_LIMIT, HF_E_INVALID. */
 HF_API hf_status hf_shm_pool_open(hf_shm *shm, const char *name, hf_shm_mode mode,
                                   const hf_shm_pool_options *options, hf_shm_pool **pool_out);
 /* Ends the use of the pool by this process, not the pool. NULL does nothing. */

@@ -35,7 +35,8 @@ static hf_status barrier_accept(struct hfi_shm_part *part, const void *raw) {
     const hf_shm_barrier_options *options = raw;
     struct barrier_view view;
     if (!hfi_shm_barrier_view(part, &view))
-        return hfi_shm_say(HF_E_CORRUPT, "the barrier's header contradicts its entry");
+        return hfi_shm_say(HF_E_CORRUPT, "the barrier's header contradicts its entry; erase it "
+                                         "and make it again");
     if (options && (options->on_death == HF_SHM_BARRIER_GO_ON) != view.go_on)
         return hfi_shm_say(HF_E_MISMATCH, "after a death the barrier %s, asked for was the other",
                            view.go_on ? "goes on" : "breaks its round");

@@ -58,7 +58,8 @@ static hf_status cells_accept(struct hfi_shm_part *part, const void *raw) {
     const hf_shm_cells_options *options = raw;
     hf_shm_cells found;
     if (!cells_view(part, &found))
-        return hfi_shm_say(HF_E_CORRUPT, "the header of the cells contradicts their entry");
+        return hfi_shm_say(HF_E_CORRUPT, "the header of the cells contradicts their entry; erase "
+                                         "them and make them again");
     if (options && options->type != (uint32_t)found.type)
         return hfi_shm_say(HF_E_MISMATCH, "the cells are \"%s\", asked for was \"%s\"",
                            type_format(found.type), type_format(options->type));

@@ -87,8 +87,8 @@ static hf_status pool_accept(struct hfi_shm_part *part, const void *raw) {
     const struct pool_header *header = (const struct pool_header *)(const void *)part->base;
     struct pool_view view;
     if (!hfi_shm_pool_view(part, &view))
-        return hfi_shm_say(HF_E_CORRUPT,
-                           "the pool's header contradicts its entry; repair drops it");
+        return hfi_shm_say(HF_E_CORRUPT, "the pool's header contradicts its entry; erase it and "
+                                         "make it again");
     const uint64_t alignment = header->alignment;
     if (asked->alignment != 0 && asked->alignment != alignment)
         return hfi_shm_say(HF_E_MISMATCH,
@@ -99,9 +99,12 @@ static hf_status pool_accept(struct hfi_shm_part *part, const void *raw) {
 
 hf_status hf_shm_pool_open(hf_shm *shm, const char *name, hf_shm_mode mode,
                            const hf_shm_pool_options *options, hf_shm_pool **pool_out) {
-    if (!shm || !name || !options || !pool_out)
-        return hfi_shm_say(HF_E_INVALID, "hf_shm_pool_open: segment, name, options and pool_out "
-                                         "must not be NULL");
+    if (!shm || !name || !pool_out || (!options && mode != HF_SHM_OPEN))
+        return hfi_shm_say(HF_E_INVALID, "hf_shm_pool_open: segment, name, pool_out and, but for "
+                                         "HF_SHM_OPEN, options must not be NULL");
+    hf_shm_pool_options any;
+    hf_shm_pool_options_init(&any, 0, 0);
+    if (!options) options = &any;
     if (options->struct_size != sizeof *options || options->sanitize > 1)
         return hfi_shm_say(HF_E_INVALID, "hf_shm_pool_open: the options were not set by "
                                          "hf_shm_pool_options_init, or sanitize is not 0 or 1");

@@ -83,7 +83,8 @@ static hf_status semaphore_accept(struct hfi_shm_part *part, const void *raw) {
     const hf_shm_semaphore_options *options = raw;
     struct semaphore_view view;
     if (!semaphore_view(part, &view))
-        return hfi_shm_say(HF_E_CORRUPT, "the semaphore's header contradicts its entry");
+        return hfi_shm_say(HF_E_CORRUPT, "the semaphore's header contradicts its entry; erase it "
+                                         "and make it again");
     if (options && (options->counted == 1) != view.counted)
         return hfi_shm_say(HF_E_MISMATCH, "the semaphore's permits are %s, asked for was %s",
                            view.counted ? "counted" : "held",

@@ -143,6 +143,10 @@ static void test_another_pool_of_the_name_is_a_mismatch(void) {
               hf_shm_detail());
     CHECK_EQ(hf_shm_pool_capacity(other), 10);
     hf_shm_pool_close(other);
+    CHECK_EQ(hf_shm_pool_open(shm, "pool", HF_SHM_OPEN_OR_CREATE, NULL, &other), HF_E_INVALID);
+    CHECK_EQ(hf_shm_pool_open(shm, "pool", HF_SHM_OPEN, NULL, &other), HF_OK);
+    CHECK_EQ(hf_shm_pool_object_size(other), 24);
+    hf_shm_pool_close(other);
     hf_shm_pool_close(pool);
     segment_close(shm);
 }
