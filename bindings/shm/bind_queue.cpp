@@ -123,9 +123,10 @@ bool carry_out(hf_shm_queue *queue, std::uint64_t timeout, hf_status not_yet, At
 PyObject *queue_put(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names) {
     std::uint64_t timeout;
     if (!parse_timeout(arguments, count, names, 1, "put", &timeout)) return nullptr;
-    const Input input(arguments[0]);
     const Pin pin(queue_of(self));
-    if (!input.good || !pin) return nullptr;
+    if (!pin) return nullptr;
+    const Input input(arguments[0]);
+    if (!input.good) return nullptr;
     hf_shm_queue *queue = queue_of(self)->queue;
     return carry_out(queue, timeout, HF_E_FULL,
                      [&](std::uint64_t ns) {
@@ -136,9 +137,10 @@ PyObject *queue_put(PyObject *self, PyObject *const *arguments, Py_ssize_t count
 }
 
 PyObject *queue_try_put(PyObject *self, PyObject *item) {
-    const Input input(item);
     const Pin pin(queue_of(self));
-    if (!input.good || !pin) return nullptr;
+    if (!pin) return nullptr;
+    const Input input(item);
+    if (!input.good) return nullptr;
     const hf_status status = hf_shm_queue_put(queue_of(self)->queue, input.data, input.size, 0);
     if (status == HF_OK) return Py_NewRef(Py_True);
     if (status == HF_E_FULL) return Py_NewRef(Py_False);
@@ -269,8 +271,9 @@ PyObject *queue_put_block(PyObject *self, PyObject *const *arguments, Py_ssize_t
     std::uint64_t timeout;
     if (!parse_timeout(arguments, count, names, 1, "put_block", &timeout)) return nullptr;
     const Pin pin(queue_of(self));
+    if (!pin) return nullptr;
     const Input input(arguments[0]);
-    if (!pin || !input.good) return nullptr;
+    if (!input.good) return nullptr;
     const auto step = static_cast<std::uint64_t>(queue_of(self)->element_size);
     if (input.size % step != 0) {
         PyErr_Format(PyExc_ValueError, "%llu bytes are no multiple of the element size %llu",

@@ -4,7 +4,7 @@
 /// Threads     what may wait for another process runs without the GIL.
 #include "shm.hpp"
 
-#include <cstring>
+#include <utility>
 #include <vector>
 
 using shm_binding::check;
@@ -24,13 +24,18 @@ hf_shm *Segment::get() const {
 
 void Segment::close() {
     if (shm_ == nullptr) return;
+    if (users_.load() != 0) {
+        set_error_text(HF_E_BUSY, "another thread is inside a call of the segment");
+        throw nb::python_error();
+    }
+    hf_shm *shm = std::exchange(shm_, nullptr); /* for other threads it is closed from here on */
     hf_status status;
     {
         const nb::gil_scoped_release released;
-        status = hf_shm_close(shm_);
+        status = hf_shm_close(shm);
     }
+    if (status != HF_OK) shm_ = shm;
     check(status);
-    shm_ = nullptr;
 }
 
 } // namespace shm_binding
@@ -38,8 +43,7 @@ void Segment::close() {
 namespace {
 
 nb::str text(const char *bytes) {
-    PyObject *decoded =
-        PyUnicode_DecodeUTF8(bytes, static_cast<Py_ssize_t>(std::strlen(bytes)), "replace");
+    PyObject *decoded = shm_binding::decode(bytes);
     if (decoded == nullptr) throw nb::python_error();
     return nb::steal<nb::str>(decoded);
 }
@@ -191,15 +195,9 @@ nb::list entries(const Segment &segment) {
     return rows;
 }
 
-std::size_t sweep(const Segment &segment) {
+std::size_t sweep(Segment &segment) {
     std::size_t recovered = 0;
-    hf_status status;
-    hf_shm *shm = segment.get();
-    {
-        const nb::gil_scoped_release released;
-        status = hf_shm_sweep(shm, &recovered);
-    }
-    check(status);
+    segment.without_gil([&](hf_shm *shm) { return hf_shm_sweep(shm, &recovered); });
     return recovered;
 }
 
@@ -218,32 +216,22 @@ int add_fault(const char *name, const char *fault, void *context) {
 }
 
 /// What is wrong, as (structure, sentence); `name` "" for everything.
-nb::list faults(const Segment &segment, const std::string &name) {
+nb::list faults(Segment &segment, const std::string &name) {
     std::vector<std::pair<std::string, std::string>> found;
-    hf_shm *shm = segment.get();
     const char *plain_name = name.empty() ? nullptr : plain(name);
-    hf_status status;
-    {
-        const nb::gil_scoped_release released;
-        status = hf_shm_check(shm, plain_name, add_fault, &found);
-    }
-    if (status != HF_E_CORRUPT) check(status);
+    segment.without_gil(
+        [&](hf_shm *shm) { return hf_shm_check(shm, plain_name, add_fault, &found); },
+        HF_E_CORRUPT);
     nb::list rows;
     for (const auto &[where, fault] : found)
         rows.append(nb::make_tuple(text(where.c_str()), text(fault.c_str())));
     return rows;
 }
 
-std::size_t repair(const Segment &segment, const std::string &name) {
+std::size_t repair(Segment &segment, const std::string &name) {
     std::size_t repaired = 0;
-    hf_shm *shm = segment.get();
     const char *plain_name = name.empty() ? nullptr : plain(name);
-    hf_status status;
-    {
-        const nb::gil_scoped_release released;
-        status = hf_shm_repair(shm, plain_name, &repaired);
-    }
-    check(status);
+    segment.without_gil([&](hf_shm *shm) { return hf_shm_repair(shm, plain_name, &repaired); });
     return repaired;
 }
 
@@ -253,24 +241,10 @@ nb::tuple add(const Segment &segment, const std::string &name, std::uint64_t siz
     return nb::make_tuple(span.offset, span.size);
 }
 
-void persist(const Segment &segment) {
-    hf_shm *shm = segment.get();
-    hf_status status;
-    {
-        const nb::gil_scoped_release released;
-        status = hf_shm_persist(shm);
-    }
-    check(status);
-}
-
-void persist_span(const Segment &segment, std::uint64_t offset, std::uint64_t size) {
-    hf_shm *shm = segment.get();
-    hf_status status;
-    {
-        const nb::gil_scoped_release released;
-        status = hf_shm_persist_span(shm, hf_shm_span{offset, size});
-    }
-    check(status);
+void persist_span(Segment &segment, std::uint64_t offset, std::uint64_t size) {
+    segment.without_gil([&](hf_shm *shm) {
+        return hf_shm_persist_span(shm, hf_shm_span{offset, size});
+    });
 }
 
 int add_name(const char *name, std::uint64_t size, void *context) {
@@ -301,15 +275,9 @@ nb::dict dump_row(const hf_shm_dump_info &info) {
     return row;
 }
 
-nb::dict dump(const Segment &segment, int file, bool while_live) {
+nb::dict dump(Segment &segment, int file, bool while_live) {
     hf_shm_dump_info info{};
-    hf_shm *shm = segment.get();
-    hf_status status;
-    {
-        const nb::gil_scoped_release released;
-        status = hf_shm_dump(shm, file, while_live, &info);
-    }
-    check(status);
+    segment.without_gil([&](hf_shm *shm) { return hf_shm_dump(shm, file, while_live, &info); });
     return dump_row(info);
 }
 
@@ -356,7 +324,7 @@ void bind_segment(nb::module_ &module) {
         .def("grow",
              [](const Segment &s, std::uint64_t size) { check(hf_shm_grow(s.get(), size)); })
         .def("dump", &dump)
-        .def("persist", &persist)
+        .def("persist", [](Segment &s) { s.without_gil(hf_shm_persist); })
         .def("persist_span", &persist_span);
     module.def("segment_open", &segment_open, nb::rv_policy::take_ownership);
     module.def("segment_anonymous", &segment_anonymous, nb::rv_policy::take_ownership);

@@ -4,14 +4,19 @@
 #include "shm.hpp"
 
 #include <cmath>
+#include <cstring>
 
 namespace shm_binding {
+
+PyObject *decode(const char *bytes) noexcept {
+    return PyUnicode_DecodeUTF8(bytes, static_cast<Py_ssize_t>(std::strlen(bytes)), "replace");
+}
 
 void set_error_text(hf_status status, const char *sentence) noexcept {
     PyObject *errors = PyImport_ImportModule("holdfast.errors");
     if (errors == nullptr) return;
-    PyObject *error =
-        PyObject_CallMethod(errors, "from_status", "is", static_cast<int>(status), sentence);
+    PyObject *error = PyObject_CallMethod(errors, "from_status", "iN", static_cast<int>(status),
+                                          decode(sentence));
     Py_DECREF(errors);
     if (error == nullptr) return;
     PyErr_SetObject(reinterpret_cast<PyObject *>(Py_TYPE(error)), error);

@@ -34,7 +34,11 @@ inline void check(hf_status status) {
         raise(status);
 }
 
-/// One participant's segment. Closed by close() or with the object.
+/// Text of C, of which somebody else may have written parts: what is no UTF-8 is replaced.
+PyObject *decode(const char *bytes) noexcept;
+
+/// One participant's segment. Closed by close(), which is refused while a call is inside, or with the
+/// object.
 class Segment {
 public:
     explicit Segment(hf_shm *shm) noexcept : shm_(shm) {}
@@ -47,8 +51,22 @@ public:
     [[nodiscard]] bool closed() const noexcept { return shm_ == nullptr; }
     void close();
 
+    /// `call(shm)` without the GIL; raises what is wrong but for `allowed`.
+    template <class Call> void without_gil(Call call, hf_status allowed = HF_OK) {
+        hf_shm *shm = get();
+        users_.fetch_add(1);
+        hf_status status;
+        {
+            const nb::gil_scoped_release released;
+            status = call(shm);
+        }
+        users_.fetch_sub(1);
+        if (status != allowed) check(status);
+    }
+
 private:
     hf_shm *shm_;
+    std::atomic<long> users_{0};
 };
 
 /// Text for C; raises InvalidArgumentError if it has a zero byte, which would end it there.
