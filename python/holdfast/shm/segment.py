@@ -24,10 +24,10 @@ from holdfast import _shm
 from holdfast.errors import InvalidArgumentError
 from holdfast.options import parse_size
 from holdfast.shm import structures
-from holdfast.shm.errors import NotFoundError
+from holdfast.shm.errors import NotFoundError, StaleError
 from holdfast.shm.makers import Makers
 from holdfast.shm.records import Entry, Fault, Figures, Info, Participant
-from holdfast.shm.structure import Structure
+from holdfast.shm.structure import Structure, mode_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,28 +41,31 @@ if TYPE_CHECKING:
 
 __all__ = ["Segment"]
 
-_MODES = {"open": 0, "create": 1, "open_or_create": 2}
 _STALE = {"recover": 0, "reset": 1, "refuse": 2}
 _PRESENCE = {"member": 0, "guest": 1, "watcher": 2}
 
 
 _open_segments: weakref.WeakValueDictionary[str, Segment] = weakref.WeakValueDictionary()
 _opening = threading.RLock()
+_registered = False
 
 
 def _leave_with_multiprocessing() -> None:
     """Leave in good order also where multiprocessing ends a child by _exit.
 
-    Its finalizers run there; those of the parent are forgotten after a fork, hence both.
+    Its finalizers run there; those of the parent are forgotten after a fork, hence both. Once: the
+    registrations stay, in the children of a fork too.
     """
+    global _registered
     util = sys.modules.get("multiprocessing.util")
-    if util is None:
+    if util is None or _registered:
         return
-    util.Finalize(None, _shm.segment_leave_all, exitpriority=-100)
-    util.register_after_fork(_opening, _finalize_child)
+    _registered = True
+    util.register_after_fork(_finalize, _finalize)
+    _finalize(None)
 
 
-def _finalize_child(_: object) -> None:
+def _finalize(_: object) -> None:
     from multiprocessing import util
 
     util.Finalize(None, _shm.segment_leave_all, exitpriority=-100)
@@ -73,7 +76,12 @@ def _before_fork() -> None:
         _leave_with_multiprocessing()
 
 
-os.register_at_fork(before=_before_fork)
+def _in_child() -> None:
+    global _opening
+    _opening = threading.RLock()  # a thread that had it does not exist here
+
+
+os.register_at_fork(before=_before_fork, after_in_child=_in_child)
 
 
 def _owner(owner: int | str | None) -> int:
@@ -89,6 +97,15 @@ def _owner(owner: int | str | None) -> int:
 def _path(path: str | os.PathLike[str] | None) -> str:
     """Whole, so that a handle means the same to a process that stands in another folder."""
     return os.path.join(os.getcwd(), os.fspath(path)) if path else ""
+
+
+def _text(name: str) -> str:
+    """Refuse what cannot be UTF-8, as C wants it: bytes of a command line that are none."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(f"name {name!a} is no text") from None
+    return name
 
 
 def _choice(what: str, value: str, choices: dict[str, int]) -> int:
@@ -208,14 +225,14 @@ class Segment(Makers):
             signed = key in ("group", "owner", "node", "timeout")
             if isinstance(value, int) and not signed and value < 0:
                 raise InvalidArgumentError(f"{key} must not be negative, it is {value}")
-        number = _choice("mode", mode, _MODES)
+        number = mode_number(mode)
         with _opening:
             if name is None and path is None:
                 if mode == "open":
                     raise InvalidArgumentError("a segment without name and path cannot be opened")
                 return cls._wrap(_shm.segment_anonymous(options), options)
             # One that is open here is this one, if it is still what the name stands for.
-            core = _shm.segment_open(name or "", number, options)
+            core = _shm.segment_open(_text(name or ""), number, options)
             return cls._wrap(core, options)
 
     @classmethod
@@ -419,7 +436,7 @@ class Segment(Makers):
             presence=_choice("presence", presence, _PRESENCE),
         )
         with _opening:
-            core, about = _shm.segment_load(name, file, options)
+            core, about = _shm.segment_load(name and _text(name), file, options)
             return cls._wrap(core, options), about
 
     # --- size and end -------------------------------------------------------------------------
@@ -490,6 +507,7 @@ class Segment(Makers):
                 self._options["path"],
                 _identity(self._core),
                 self._options["owner"],
+                self._options["presence"],
             )
         from multiprocessing import reduction
 
@@ -533,13 +551,17 @@ def _identity(core: _shm.Segment) -> str:
     return f"{core.info()['id']}-{file.st_dev}-{file.st_ino}"
 
 
-def _reopen(name: str, path: str, identity: str, owner: int) -> Segment:
+def _reopen(name: str, path: str, identity: str, owner: int, presence: int) -> Segment:
     with _opening:
-        there = _open_segments.get(identity)
+        there = _open_segments.get(identity) if presence == _PRESENCE["member"] else None
         if there is not None and not there.closed:
             return there
-        options = dict(_PLAIN, path=path, owner=owner)
-        return Segment._wrap(_shm.segment_open(name, _MODES["open"], options), options)
+        options = dict(_PLAIN, path=path, owner=owner, presence=presence)
+        core = _shm.segment_open(name, mode_number("open"), options)
+        if core.info()["id"] != identity.partition("-")[0]:
+            core.close()
+            raise StaleError(f"segment {name or path} is another one by now than this handle's")
+        return Segment._wrap(core, options)
 
 
 def _reopen_file(duplicate: Any, identity: str) -> Segment:
