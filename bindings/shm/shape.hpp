@@ -15,7 +15,7 @@ template <class Options> void fill_shape(Options &options, const nb::tuple &shap
     options.dimensions = static_cast<std::uint32_t>(shape.size());
     options.element_count = 1;
     for (std::size_t i = 0; i < shape.size(); i++) {
-        options.shape[i] = nb::cast<std::uint64_t>(shape[i]);
+        options.shape[i] = nb::cast<std::uint64_t>(shape[i]); /* Python looked whether it fits */
         if (__builtin_mul_overflow(options.element_count, options.shape[i],
                                    &options.element_count)) {
             set_error_text(HF_E_INVALID, "the shape has more elements than memory has bytes");

@@ -286,6 +286,20 @@ def test_every_reader_gets_everything(segment: shm.Segment) -> None:
     assert len(made.readers()) == 2
 
 
+def test_who_stops_iterating_has_lost_nothing(segment: shm.Segment) -> None:
+    made = segment.ring("r", 100, dtype="i8")
+    reader = made.reader()
+    made.push(np.arange(50))
+    seen = []
+    for element in reader:
+        seen.append(int(element))
+        if element == 6:
+            break
+    assert (reader.position, reader.lag, reader.lost) == (7, 43, 0)
+    assert seen + reader.pop(1 << 60).tolist() == list(range(50))
+    assert reader.peek(1 << 60).tolist() == []
+
+
 def test_slow_reader_is_told_what_it_lost(segment: shm.Segment) -> None:
     made = segment.ring("r", 64, dtype="i8")
     reader = made.reader()

@@ -77,6 +77,15 @@ def test_bulk_puts_say_how_many_went_in(segment: shm.Segment) -> None:
             made.put_many(items, timeout=-1)
 
 
+def test_closed_queue_says_so_whatever_is_put(segment: shm.Segment) -> None:
+    made = segment.queue("q", 4, size=8)
+    made.close()
+    for item in (b"x", "text", None):
+        for put in (made.put, made.try_put, made.put_block):
+            with pytest.raises(holdfast.InvalidArgumentError, match="closed"):
+                put(item)
+
+
 def test_too_large_an_item_is_refused(segment: shm.Segment) -> None:
     made = segment.queue("q", 2, size=8)
     with pytest.raises(holdfast.InvalidArgumentError, match="9"):

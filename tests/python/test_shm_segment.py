@@ -12,10 +12,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
 import holdfast
+import numpy as np
 import pytest
 from holdfast import shm
 from shm_tools import files, fresh_name
@@ -323,3 +325,36 @@ assert "multiprocessing.resource_tracker" not in sys.modules
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_error_about_a_name_cut_within_a_letter(segment: shm.Segment) -> None:
+    with pytest.raises(holdfast.InvalidArgumentError, match="aä"):
+        shm.Segment("a" + "ä" * 30, size="1 MiB")
+    with pytest.raises(holdfast.InvalidArgumentError, match="aä"):
+        segment.event("a" + "ä" * 60)
+    with pytest.raises(holdfast.InvalidArgumentError, match="udcff"):
+        shm.Segment("\udcff", size="1 MiB")
+
+
+def test_numbers_that_do_not_fit_are_refused(segment: shm.Segment) -> None:
+    makers: dict[str, Callable[[int], Any]] = {
+        "queue": lambda n: segment.queue("x", n, size=8),
+        "array": lambda n: segment.array("x", n),
+        "ring": lambda n: segment.ring("x", n),
+        "cells": lambda n: segment.cells("x", n),
+        "map": lambda n: segment.map("x", n),
+        "keys": lambda n: segment.map("x", key=n),
+        "pool": lambda n: segment.pool("x", n, size=8),
+        "semaphore": lambda n: segment.semaphore("x", n),
+        "barrier": lambda n: segment.barrier("x", n),
+        "versioned": lambda n: segment.versioned("x", 3, buffers=n),
+    }
+    for kind, make in makers.items():
+        for number in (-1, 1 << 64, (1 << 64) + 4, 1 << 70):
+            with pytest.raises((holdfast.InvalidArgumentError, MemoryError)):
+                make(number)
+            assert len(segment) == 0, kind
+    assert segment.array("x", np.int64(3)).shape == (3,)
+    assert segment.map("m", key=np.int64(8), value="i8").put(b"12345678", 1)
+    with pytest.raises(TypeError):
+        segment.array("y", (2, 2.5))  # type: ignore[arg-type]

@@ -7,19 +7,19 @@ Threads     any; an aligned element of up to 8 bytes is never torn, larger ones 
 
 from __future__ import annotations
 
-import operator
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from holdfast import _shm
 from holdfast.errors import BusyError, InvalidArgumentError
 from holdfast.shm.dtypes import element_dtype, format_of
 from holdfast.shm.handle import Handle
-from holdfast.shm.structure import mode_number
+from holdfast.shm.structure import mode_number, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from typing import Self, SupportsIndex
+    from collections.abc import Iterator
+    from typing import Self
 
     import numpy as np
     import numpy.typing as npt
@@ -32,11 +32,8 @@ __all__ = ["Array", "Shaped", "close_lent", "shape_of"]
 
 def shape_of(shape: SupportsIndex | Iterable[SupportsIndex]) -> tuple[int, ...]:
     """Check a shape; an integer is one dimension."""
-    made: tuple[int, ...]
-    try:
-        made = (operator.index(shape),)  # type: ignore[arg-type]
-    except TypeError:
-        made = tuple(map(operator.index, shape))  # type: ignore[arg-type]
+    extents = shape if isinstance(shape, Iterable) else (shape,)
+    made = tuple(whole("an extent", extent) for extent in extents)
     if not made or any(extent < 1 for extent in made):
         raise InvalidArgumentError(
             f"a shape has 1 to 8 dimensions with extents of 1 or more, not {made}"

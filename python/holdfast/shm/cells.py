@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast import _shm
 from holdfast.errors import InvalidArgumentError
 from holdfast.shm.handle import Handle
-from holdfast.shm.structure import mode_number
+from holdfast.shm.structure import mode_number, whole
 
 if TYPE_CHECKING:
     from typing import Self
@@ -48,9 +48,9 @@ class Cells(Handle):
             raise InvalidArgumentError(
                 f"cells are of i8, u8, i4, u4 or f8, not {np.dtype(dtype)}: one instruction each"
             )
-        if count < 0:
-            raise InvalidArgumentError(f"count must not be negative, it is {count}")
-        core = _shm.cells_open(segment._core, name, mode_number(mode), _TYPES[text], count, packed)
+        core = _shm.cells_open(
+            segment._core, name, mode_number(mode), _TYPES[text], whole("count", count), packed
+        )
         return cls._wrap(segment, name, core)
 
     @classmethod

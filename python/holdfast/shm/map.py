@@ -8,6 +8,7 @@ Threads     any.
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from holdfast import _shm
@@ -16,7 +17,7 @@ from holdfast.options import parse_size
 from holdfast.shm.dtypes import dtype_of, format_of
 from holdfast.shm.errors import ExistsError, NotFoundError, StaleError
 from holdfast.shm.handle import Handle
-from holdfast.shm.structure import mode_number
+from holdfast.shm.structure import mode_number, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,10 +36,8 @@ _MISSING = object()
 
 def _side(what: str, given: Any) -> tuple[str, int]:
     """Format and size of keys or values: of a dtype, or bytes up to so many (format "")."""
-    if isinstance(given, int):
-        if given < 0:
-            raise InvalidArgumentError(f"{what} must not be negative, it is {given}")
-        return "", given
+    if isinstance(given, Integral):
+        return "", whole(what, int(given))
     try:
         return format_of(given)
     except TypeError:  # no dtype
@@ -88,8 +87,6 @@ class Map(Handle, MutableMapping[Any, Any]):
                 f"key dtype {dtype_of(key_format)} has padding; keys are compared byte by byte, "
                 "and nobody knows what stands there: pack it (align=False)"
             )
-        if capacity < 0:
-            raise InvalidArgumentError(f"capacity must not be negative, it is {capacity}")
         core = _shm.map_open(
             segment._core,
             name,
@@ -97,7 +94,7 @@ class Map(Handle, MutableMapping[Any, Any]):
             key_size,
             not key_format,
             value_size,
-            capacity,
+            whole("capacity", capacity),
             key_format,
             value_format,
             False,

@@ -18,7 +18,7 @@ from holdfast.options import parse_size
 from holdfast.shm.dtypes import element_dtype, format_of
 from holdfast.shm.errors import StaleError
 from holdfast.shm.handle import Handle
-from holdfast.shm.structure import mode_number
+from holdfast.shm.structure import mode_number, whole
 
 if TYPE_CHECKING:
     from typing import Self
@@ -113,6 +113,12 @@ class PoolObject:
         self._passed = True
         return self._handle
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "an object of a pool has one owner: send its handle, call pass_on(), and let the "
+            "receiver adopt it"
+        )
+
     def __enter__(self) -> Self:
         return self
 
@@ -151,10 +157,15 @@ class Pool(Handle):
             text, object_size = format_of(dtype)
         else:
             text, object_size = "", parse_size(size, "size")
-        if capacity < 0 or align < 0:
-            raise InvalidArgumentError("capacity and align must not be negative")
         core = _shm.pool_open(
-            segment._core, name, mode_number(mode), capacity, object_size, align, sanitize, text
+            segment._core,
+            name,
+            mode_number(mode),
+            whole("capacity", capacity),
+            object_size,
+            whole("align", align),
+            sanitize,
+            text,
         )
         return cls._typed(segment, name, core, text, object_size)
 
@@ -181,9 +192,8 @@ class Pool(Handle):
 
     def acquire_many(self, count: int, timeout: float | None = None) -> list[PoolObject]:
         """Wait for the first object, then take what is there, up to `count`."""
-        if count < 0:
-            raise InvalidArgumentError(f"count must not be negative, it is {count}")
-        return [PoolObject(self, handle) for handle in self._core.acquire_many(count, timeout)]
+        handles = self._core.acquire_many(whole("count", count), timeout)
+        return [PoolObject(self, handle) for handle in handles]
 
     def adopt(self, handle: int) -> PoolObject:
         """Take over an object whose handle was received.

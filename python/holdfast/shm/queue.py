@@ -24,7 +24,7 @@ from holdfast.errors import InvalidArgumentError
 from holdfast.options import parse_size
 from holdfast.shm.dtypes import element_dtype, format_of
 from holdfast.shm.errors import EmptyError, FullError, LayoutError
-from holdfast.shm.structure import Structure, mode_number
+from holdfast.shm.structure import Structure, mode_number, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,15 +64,13 @@ class Queue(_shm.Queue, Structure):
         flags: tuple[bool, bool],
         form: str | None,
     ) -> Any:
-        if element_size < 0 or capacity < 0:
-            raise InvalidArgumentError("size and capacity must not be negative")
         self = cls(
             segment._core,
             name,
             mode_number(mode),
             items,
             element_size,
-            capacity,
+            whole("capacity", capacity),
             int(flags[0]),
             int(flags[1]),
             form,
@@ -214,19 +212,29 @@ class RecordQueue(Queue):
         """
         import numpy as np
 
-        made = np.empty(count, self.dtype)
+        made = np.empty(min(count, self.capacity), self.dtype)
         return made[: self.get_block(made.view("u1"), timeout=timeout)]
 
     @contextlib.contextmanager
     def reserve_array(self, timeout: float | None = None) -> Iterator[np.ndarray[Any, Any]]:
-        """Write the next element in place: an array of one element, put when the block ends."""
+        """Write the next element in place.
+
+        Yields
+        ------
+        ndarray, shape (1,)
+            Put when the block ends, in which its name is to be deleted (``del``).
+
+        Raises
+        ------
+        FullError
+            No room in time.
+        BusyError
+            The array is alive at the end: nothing is put.
+        """
         import numpy as np
 
-        slot = self.reserve(0, timeout=timeout)
-        with slot:
-            made = np.frombuffer(memoryview(slot), self.dtype)
-            yield made
-            del made
+        with self.reserve(0, timeout=timeout) as slot:
+            yield np.frombuffer(memoryview(slot), self.dtype)
 
 
 class ObjectQueue(Queue):
@@ -312,8 +320,15 @@ class ObjectQueue(Queue):
     def borrow(self, timeout: float | None = None) -> Iterator[Any]:
         """Take the oldest object with its arrays in place, for the time of the block.
 
+        Yields
+        ------
+        object
+            Its arrays lie in the queue: its name is to be deleted (``del``) in the block.
+
         Raises
         ------
+        EmptyError
+            Nothing came in time.
         BusyError
             An array of it is alive at the end; it would show the next item.
         """

@@ -20,7 +20,7 @@ from holdfast.shm.array import close_lent
 from holdfast.shm.dtypes import element_dtype, format_of
 from holdfast.shm.errors import EmptyError, StaleError
 from holdfast.shm.handle import Handle
-from holdfast.shm.structure import mode_number
+from holdfast.shm.structure import mode_number, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,16 +81,14 @@ class Ring(Handle):
             if size is None
             else ("", parse_size(size, "size"))
         )
-        if capacity < 0 or readers < 0:
-            raise InvalidArgumentError("capacity and readers must not be negative")
         core = _shm.ring_open(
             segment._core,
             name,
             mode_number(mode),
             element_size,
-            capacity,
+            whole("capacity", capacity),
             reliable,
-            readers,
+            whole("readers", readers, 32),
             text,
             False,
         )
@@ -199,7 +197,7 @@ class Ring(Handle):
                     f"start is 'oldest', 'newest' or a number, not {start!r}"
                 )
             return RingReader(self, _shm.reader_open(self._core, choices[start], 0, lossy))
-        return RingReader(self, _shm.reader_open(self._core, 2, start, lossy))
+        return RingReader(self, _shm.reader_open(self._core, 2, whole("start", start), lossy))
 
     def latest(self, count: int) -> np.ndarray[Any, Any]:
         """Copy the newest elements, up to `count`, the oldest of them first."""
@@ -279,22 +277,23 @@ class RingReader:
         EmptyError
             Nothing was written for `timeout` seconds.
         """
-        import numpy as np
-
-        made = np.empty(count, self._ring.dtype)
-        if count == 0:
+        made = self._room(count)
+        if len(made) == 0:
             return made
         got, _ = self._core.pop(made.view("u1"), timeout)
         if got == 0:
             raise EmptyError(f"nothing was written to ring {self._ring.name!r} in time")
         return made[:got]
 
-    def peek(self, count: int = 1) -> np.ndarray[Any, Any]:
-        """Copy what is there, up to `count`, and stay: the next `pop` brings it again."""
+    def _room(self, count: int) -> np.ndarray[Any, Any]:
         import numpy as np
 
-        made = np.empty(count, self._ring.dtype)
-        return made[: self._core.peek(made.view("u1")) if count else 0]
+        return np.empty(min(count, self._ring.capacity), self._ring.dtype)
+
+    def peek(self, count: int = 1) -> np.ndarray[Any, Any]:
+        """Copy what is there, up to `count`, and stay: the next `pop` brings it again."""
+        made = self._room(count)
+        return made[: self._core.peek(made.view("u1")) if len(made) else 0]
 
     @contextlib.contextmanager
     def viewing(self, count: int = 1) -> Iterator[np.ndarray[Any, Any]]:
@@ -353,7 +352,13 @@ class RingReader:
         return bool(self._core.closed)
 
     def close(self) -> None:
-        """Stop reading; a reliable writer does not wait for it any more."""
+        """Stop reading; a reliable writer does not wait for it any more.
+
+        Raises
+        ------
+        BusyError
+            Another thread is inside a call.
+        """
         self._core.close()
 
     def __enter__(self) -> Self:
@@ -363,6 +368,6 @@ class RingReader:
         self.close()
 
     def __iter__(self) -> Iterator[Any]:
-        """Elements one after another, waiting for each."""
+        """Elements one after another, waiting for each; who stops has lost none."""
         while True:
-            yield from self.pop(64)
+            yield self.pop()[0]

@@ -6,7 +6,8 @@ Talks to    segment.py (types only).   Called by every structure of this package
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from operator import index
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 from holdfast.errors import InvalidArgumentError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     Mode = Literal["open", "create", "open_or_create"]
 
-__all__ = ["MODES", "Structure", "mode_number"]
+__all__ = ["MODES", "Structure", "mode_number", "whole"]
 
 MODES = {"open": 0, "create": 1, "open_or_create": 2}
 
@@ -28,6 +29,20 @@ def mode_number(mode: str) -> int:
     if mode not in MODES:
         raise InvalidArgumentError(f"mode must be one of {', '.join(MODES)}, it is {mode!r}")
     return MODES[mode]
+
+
+def whole(what: str, value: SupportsIndex, bits: int = 64) -> int:
+    """Look whether a number fits into the bits that C has for it.
+
+    Raises
+    ------
+    InvalidArgumentError
+        It does not fit.
+    """
+    number = index(value)
+    if not 0 <= number < 1 << bits:
+        raise InvalidArgumentError(f"{what} must be 0 or more and below 2**{bits}, it is {number}")
+    return number
 
 
 class Structure:

@@ -14,7 +14,7 @@ from holdfast import _shm
 from holdfast.errors import InvalidArgumentError, WaitTimeoutError
 from holdfast.shm.errors import OwnerDiedError
 from holdfast.shm.handle import Handle
-from holdfast.shm.structure import mode_number
+from holdfast.shm.structure import mode_number, whole
 
 if TYPE_CHECKING:
     from typing import Self
@@ -87,10 +87,14 @@ class Semaphore(Handle):
     def _make(
         cls, segment: Segment, name: str, permits: int, counted: bool, most: int, mode: str
     ) -> Self:
-        if permits < 0 or most < 0:
-            raise InvalidArgumentError("permits and most must not be negative")
         core = _shm.semaphore_open(
-            segment._core, name, mode_number(mode), permits, counted, most, False
+            segment._core,
+            name,
+            mode_number(mode),
+            whole("permits", permits),
+            counted,
+            whole("most", most),
+            False,
         )
         return cls._wrap(segment, name, core)
 
@@ -266,10 +270,13 @@ class Barrier(Handle):
         choices = {"break": 0, "go_on": 1}
         if on_death not in choices:
             raise InvalidArgumentError(f"on_death must be 'break' or 'go_on', it is {on_death!r}")
-        if parties < 0:
-            raise InvalidArgumentError("parties must not be negative")
         core = _shm.barrier_open(
-            segment._core, name, mode_number(mode), parties, choices[on_death], False
+            segment._core,
+            name,
+            mode_number(mode),
+            whole("parties", parties, 32),
+            choices[on_death],
+            False,
         )
         return cls._wrap(segment, name, core)
 

@@ -16,7 +16,7 @@ from holdfast.errors import InvalidArgumentError, WaitTimeoutError
 from holdfast.shm.array import Shaped, close_lent, shape_of
 from holdfast.shm.dtypes import format_of
 from holdfast.shm.errors import StaleError
-from holdfast.shm.structure import mode_number
+from holdfast.shm.structure import mode_number, whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,13 @@ class Versioned(Shaped):
         text, size = format_of(dtype)
         checked = shape_of(shape)
         core = _shm.versioned_open(
-            segment._core, name, mode_number(mode), checked, size, text, buffers
+            segment._core,
+            name,
+            mode_number(mode),
+            checked,
+            size,
+            text,
+            whole("buffers", buffers, 32),
         )
         return cls._typed(segment, name, core, checked, text, size)
 
