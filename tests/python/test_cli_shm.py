@@ -360,6 +360,28 @@ def test_rm_of_a_used_segment_needs_force(shm_name: str, program: Program) -> No
     leave(made)
 
 
+def test_rm_of_the_same_name_twice_is_rm(shm_name: str, program: Program) -> None:
+    program(shm_name, DIE)
+    assert asked("rm", shm_name, shm_name)["removed"] == [{"name": shm_name, "size": 2 << 20}]
+
+
+def test_names_of_structures_do_not_reach_the_terminal_raw(shm_name: str) -> None:
+    with shm.Segment(shm_name, size="1 MiB", role="\x1b[2Jme") as segment:
+        segment.event("red\x1b[31m")
+        segment.event("two\nlines")
+        segment.event("schön")
+        for said in (
+            command("inspect", shm_name).stdout,
+            command("check", shm_name, "\x1b[31m").stderr,
+        ):
+            assert "\x1b" not in said
+        said = command("inspect", shm_name).stdout
+        for name in ("red\\x1b[31m", "two\\nlines", "schön", "\\x1b[2Jme"):
+            assert name in said
+        names = {one["name"] for one in asked("inspect", shm_name)["structures"]}
+        assert names == {"red\x1b[31m", "two\nlines", "schön"}
+
+
 def test_rm_takes_all_or_none(shm_name: str, program: Program) -> None:
     program(shm_name, DIE)
     assert "no-such-one" in refused("rm", shm_name, "no-such-one")
@@ -479,6 +501,36 @@ def test_load_onto_a_file(shm_name: str, tmp_path: Path, program: Program) -> No
     assert not path.exists()
 
 
+def test_load_onto_a_file_of_this_folder(
+    shm_name: str, tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(shm_name, DIE)
+    asked("dump", shm_name, tmp_path / "saved")
+    monkeypatch.chdir(tmp_path)
+    assert asked("load", "saved", "--path", shm_name)["name"] == f"./{shm_name}"
+    # It stands in for the file, not for the segment of that name.
+    assert "--force" in refused("load", "saved", "--path", shm_name)
+    asked("load", "saved", "--path", shm_name, "--force")
+    assert f"holdfast-{shm_name}" in files()
+    assert asked("inspect", f"./{shm_name}")["segment"]["on_file"] is True
+    asked("rm", f"./{shm_name}", shm_name)
+
+
+def test_dump_replaces_files_alone(shm_name: str, tmp_path: Path, program: Program) -> None:
+    program(shm_name, DIE)
+    fifo, link, file = tmp_path / "fifo", tmp_path / "link", tmp_path / "file"
+    os.mkfifo(fifo)
+    link.symlink_to(file)
+    for bad in (fifo, tmp_path):
+        assert f"{bad} is no regular file" in refused("dump", shm_name, bad)
+    assert fifo.is_fifo()
+    for _ in range(2):
+        asked("dump", shm_name, link)
+    assert link.is_symlink()
+    assert asked("load", file, "--name", shm_name, "--force")["faults"] == []
+    assert {path.name for path in tmp_path.iterdir()} == {"fifo", "link", "file"}
+
+
 @pytest.mark.parametrize("damage", ["cut", "flip", "other", "empty"])
 def test_damaged_dump_makes_nothing(
     shm_name: str, tmp_path: Path, program: Program, damage: str
@@ -523,6 +575,13 @@ def test_damaged_dump_makes_nothing(
         (["load", "/etc/passwd", "--mode=044"], "no mode in which the owner"),
         (["load", "/etc/passwd", "--name=a", "--path=b"], "not allowed with"),
         (["inspect", "x", "--watch=0"], "is not between"),
+        (["inspect", "x", "--watch=nan"], "is not between"),
+        (["inspect", "x", "--watch=often"], "often is not between"),
+        (["inspect", "x", "--watch", "--times=0"], "0 is no number of 1 or more"),
+        (["inspect", "x", "--watch", "--times=x"], "x is no number of 1 or more"),
+        (["load", "/etc/passwd", "--mode=rw"], "rw is no mode in which the owner"),
+        (["inspect", os.fsdecode(b"\xff")], "is no text"),
+        (["load", os.fsdecode(b"/no/\xff")], "no such file"),
         (["inspect", "x", "--wat"], "--wat"),
     ],
 )

@@ -10,6 +10,7 @@ Talks to    shm_look.py, shm_act.py (documents), ui/shm.py (shown).   Called by 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -69,12 +70,18 @@ def main(words: list[str]) -> int:
     try:
         return COMMANDS[words[0]](asked)
     except HoldfastError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(_printable(str(error))) from None
     except BrokenPipeError:
         raise
     except OSError as error:
-        what = f"{error.filename}: " if error.filename else ""
+        what = f"{_printable(error.filename)}: " if error.filename else ""
         raise UsageError(f"{what}{(error.strerror or str(error)).lower()}") from None
+
+
+def _printable(sentence: str) -> str:
+    from holdfast.ui import units
+
+    return units.printable(sentence)
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
@@ -92,10 +99,9 @@ def _parse(words: list[str]) -> argparse.Namespace:
     if name in ("dump", "load"):
         add("file", metavar="FILE", help="the dump")
     if name == "inspect":
-        add(
-            "--watch", metavar="SECONDS", type=_seconds, help="look again every second, or so often"
-        )
-        add("--times", metavar="N", type=int, help="with --watch: look N times")
+        watch = "look again every second, or so often: --watch=0.2"
+        add("--watch", metavar="SECONDS", type=_seconds, help=watch)
+        add("--times", metavar="N", type=_times, help="with --watch: look N times")
     if name == "gc":
         add("--dry-run", action="store_true", help="say what would be done")
     if name in ("rm", "dump", "load"):
@@ -115,17 +121,25 @@ def _parse(words: list[str]) -> argparse.Namespace:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0.01 <= value <= 86400:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0.01 and 86400")
-    return value
+    with contextlib.suppress(ValueError):
+        if 0.01 <= float(text) <= 86400:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text} is not between 0.01 and 86400")
+
+
+def _times(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if int(text) > 0:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"{text} is no number of 1 or more")
 
 
 def _mode(text: str) -> int:
-    value = int(text, 8)
-    if value & ~0o777 or value & 0o600 != 0o600:
-        raise argparse.ArgumentTypeError(f"{text} is no mode in which the owner reads and writes")
-    return value
+    with contextlib.suppress(ValueError):
+        value = int(text, 8)
+        if value & ~0o777 == 0 and value & 0o600 == 0o600:
+            return value
+    raise argparse.ArgumentTypeError(f"{text} is no mode in which the owner reads and writes")
 
 
 def _say(document: Document, as_json: bool, file: TextIO | None = None) -> int:
@@ -157,34 +171,32 @@ def _inspect(asked: argparse.Namespace) -> int:
     with segment:
         if asked.watch is None:
             return _say(shm_look.inspection(asked.name, segment), asked.json)
-        looks = _looks(asked, segment)
-        if not asked.json and sys.stdout.isatty():
-            _live(looks)
-        else:
-            for found in looks:
-                _say(found, asked.json)
+        with contextlib.suppress(KeyboardInterrupt):  # its end as any other, whatever it is at
+            looks = _looks(asked, segment)
+            if not asked.json and sys.stdout.isatty():
+                _live(looks)
+            else:
+                for found in looks:
+                    _say(found, asked.json)
     return 0
 
 
 def _looks(asked: argparse.Namespace, segment: Any) -> Iterator[Document]:
-    """One document after the other, until the segment is gone, the times are over, or ^C."""
+    """One document after the other, until the segment is gone or the times are over."""
     from holdfast.cli import shm_look
 
     before: Document | None = None
     number = 0
-    try:
-        while True:
-            found = shm_look.inspection(asked.name, segment)
-            if before is not None:
-                shm_look.rates(before, found)
-            yield found
-            before = found
-            number += 1
-            if found["segment"]["gone"] or number == asked.times:
-                return
-            time.sleep(asked.watch)
-    except KeyboardInterrupt:
-        return
+    while True:
+        found = shm_look.inspection(asked.name, segment)
+        if before is not None:
+            shm_look.rates(before, found)
+        yield found
+        before = found
+        number += 1
+        if found["segment"]["gone"] or number == asked.times:
+            return
+        time.sleep(asked.watch)
 
 
 def _live(looks: Iterator[Document]) -> None:

@@ -91,7 +91,7 @@ def repair(target: str, structure: str, *, any_owner: bool) -> Document:
 
 def remove(targets: Sequence[str], *, force: bool, any_owner: bool) -> Document:
     """Take names away; nothing is taken if one of them must not be."""
-    sizes = {}
+    sizes: dict[str, int] = {}
     for target in targets:
         try:
             with _opened(target, "watcher", any_owner) as segment:
@@ -107,12 +107,12 @@ def remove(targets: Sequence[str], *, force: bool, any_owner: bool) -> Document:
             sizes[target] = 0
             if not force:
                 raise UsageError(f"{error}; --force removes it without looking") from None
-    for target in targets:
+    for target in sizes:
         if "/" in target:
             os.unlink(target)
         else:
             shm.remove(target)
-    rows = [{"name": target, "size": sizes[target]} for target in targets]
+    rows = [{"name": target, "size": size} for target, size in sizes.items()]
     return _document("rm", removed=rows, wrong=False)
 
 
@@ -156,6 +156,9 @@ def _collect_one(
 
 def dump(target: str, path: str, *, force: bool, any_owner: bool) -> Document:
     """Write a whole segment to a file, which appears when it is complete."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UsageError(f"{path} is no regular file, and a dump would take its place")
+    path = os.path.realpath(path)  # of a link, what it leads to
     draft = f"{path}.part-{os.getpid()}"
     with _opened(target, "guest", any_owner) as segment:
         users = {entry.name: entry.users for entry in segment.entries()}
@@ -184,6 +187,8 @@ def load(
     path: str, name: str | None, file_path: str | None, *, force: bool, temporary: bool, access: int
 ) -> Document:
     """Make a segment of what was dumped; what was copied while it was used is repaired."""
+    if file_path and "/" not in file_path:
+        file_path = f"./{file_path}"  # as every other command wants it
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         segment, about = _loaded(file, name, file_path, force, temporary, access)

@@ -39,7 +39,16 @@ def show(found: Found, file: TextIO) -> None:
 
 def sections(found: Found) -> list[Section]:
     """Make what is read of a document; what is wrong comes last."""
-    return _MAKERS[found["schema"]](found)
+    return _MAKERS[found["schema"]](_printable(found))
+
+
+def _printable(value: Any) -> Any:
+    """Names are what any process made them."""
+    if isinstance(value, str):
+        return units.printable(value)
+    if isinstance(value, Mapping):
+        return {key: _printable(one) for key, one in value.items()}
+    return [_printable(one) for one in value] if isinstance(value, list) else value
 
 
 def _age(moment_ns: int, now_ns: int) -> str:

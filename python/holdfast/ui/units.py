@@ -1,10 +1,10 @@
-"""units.py - numbers as people read them: three significant digits, units spelled one way."""
+"""units.py - numbers as people read them, units spelled one way; foreign text, made harmless."""
 
 from __future__ import annotations
 
 import math
 
-__all__ = ["block", "count", "percent", "rate", "seconds", "size"]
+__all__ = ["block", "count", "percent", "printable", "rate", "seconds", "size"]
 
 
 def size(value: float) -> str:
@@ -66,3 +66,8 @@ def _three(value: float) -> str:
     decimals = max(0, 2 - math.floor(math.log10(value)))
     text = f"{value:.{decimals}f}"
     return text if len(text) <= 4 else f"{value:.{max(0, decimals - 1)}f}"
+
+
+def printable(text: str) -> str:
+    """Escape what would move the cursor, change colours or break the line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
