@@ -19,8 +19,7 @@ static hf_status open_named(const char *name, char *path, int *file_out, struct 
     int file = hfi_os_shm_open(path, true);
     if (file < 0)
         return errno == ENOENT ? hfi_shm_say(HF_E_NOT_FOUND, "there is no segment \"%s\"", name)
-                               : hfi_shm_say(HF_E_PERMISSION, "segment \"%s\" cannot be opened: %s",
-                                             name, strerror(errno));
+                               : hfi_shm_say_errno("opening", path);
     if (hfi_os_shm_stat(file, out) != 0 || !out->regular) {
         hfi_os_shm_close(file);
         return hfi_shm_say(HF_E_LAYOUT, "\"%s\" is no regular file", name);

@@ -319,6 +319,11 @@ static hf_status enter(int file, const char *name, const char *path, const hf_sh
                         "%.200s has %llu bytes, and %llu were asked for; open it with size 0 to "
                         "take it as it is",
                         what, (unsigned long long)size, (unsigned long long)o->size);
+    if (status == HF_OK && name != NULL && strcmp(geometry.c.name, name) != 0)
+        status = hfi_shm_say(HF_E_LAYOUT,
+                             "%.200s is another, \"%.200s\", whose file was renamed or linked to "
+                             "this name",
+                             what, name_is_sound(geometry.c.name) ? geometry.c.name : "");
     char named[HFI_OS_PATH_MAX];
     if (status == HF_OK && path == NULL && geometry.c.name[0] != '\0' && about.links > 0 &&
         hfi_shm_name_path(geometry.c.name, named) == HF_OK) {

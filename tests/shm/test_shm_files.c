@@ -5,6 +5,7 @@
  * files. */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <holdfast/shm.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -78,11 +79,15 @@ static void test_links_folders_and_pipes_are_refused_without_waiting(void) {
     expect_refused(name, HF_E_PERMISSION, "link");
     CHECK(access("/dev/shm/holdfast-nowhere", F_OK) != 0);
     CHECK(unlink(path) == 0);
+    /* A second name of it. */
+    CHECK(link(target_path, path) == 0);
+    expect_refused(name, HF_E_LAYOUT, target);
+    CHECK(unlink(path) == 0);
     OK(hf_shm_close(shm));
     CHECK(mkdir(path, 0700) == 0);
     CHECK_EQ(open_by_name(name, HF_SHM_OPEN_OR_CREATE), HF_E_LAYOUT);
     CHECK_EQ(open_by_name(name, HF_SHM_OPEN), HF_E_LAYOUT);
-    CHECK(hf_shm_remove(name) != HF_OK);
+    CHECK_EQ(hf_shm_remove(name), HF_E_LAYOUT);
     CHECK(rmdir(path) == 0);
     CHECK(mkfifo(path, 0600) == 0);
     expect_refused(name, HF_E_LAYOUT, "regular");
@@ -179,7 +184,11 @@ static void test_every_number_of_the_header_is_checked(void) {
     (void)snprintf(bad.constants.name, sizeof bad.constants.name, "../../tmp/x");
     bad.checksum = hfi_shm_checksum(&bad.constants);
     header_put(path, &bad);
-    CHECK_EQ(open_by_name(name, HF_SHM_OPEN), HF_OK);
+    expect_refused(name, HF_E_LAYOUT, "is another, \"\"");
+    file = open(path, O_RDWR);
+    OK(hf_shm_open_file(file, NULL, &shm));
+    OK(hf_shm_close(shm));
+    close(file);
 
     header_put(path, &good);
     CHECK(truncate(path, 1 << 19) == 0);
@@ -201,10 +210,11 @@ static void test_new_segments_have_the_mode_that_was_asked_for(void) {
         struct stat about;
         hf_shm_options_init(&options, 1 << 20);
         options.access = modes[i];
-        options.group = getegid();
+        options.group = geteuid() == 0 ? STRANGER + (int64_t)i : (int64_t)getegid();
         OK(hf_shm_open(name, HF_SHM_CREATE, &options, &shm));
         CHECK(stat(path, &about) == 0);
         CHECK_EQ(about.st_mode & 07777, modes[i]);
+        CHECK_EQ(about.st_gid, options.group);
         CHECK_EQ(help_info(shm).access, modes[i]);
         OK(hf_shm_close(shm));
     }
@@ -246,15 +256,22 @@ static void test_modes_keep_other_users_out_and_roots_segments_are_trusted(void)
         return;
     }
     const char *closed = harness_name("closed"), *open_one = harness_name("open");
+    const char *group = harness_name("group"), *others = harness_name("no-group");
     hf_shm_options options;
-    hf_shm *one = NULL, *two = NULL;
+    hf_shm *one = NULL, *two = NULL, *three = NULL, *four = NULL;
     hf_shm_options_init(&options, 1 << 20);
     OK(hf_shm_open(closed, HF_SHM_CREATE, &options, &one));
     options.access = 0666;
     OK(hf_shm_open(open_one, HF_SHM_CREATE, &options, &two));
+    options.access = 0660;
+    options.group = STRANGER;
+    OK(hf_shm_open(group, HF_SHM_CREATE, &options, &three));
+    options.group = STRANGER + 1;
+    OK(hf_shm_open(others, HF_SHM_CREATE, &options, &four));
     fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
+        CHECK(setgroups(0, NULL) == 0);
         CHECK(setresgid(STRANGER, STRANGER, STRANGER) == 0);
         CHECK(setresuid(STRANGER, STRANGER, STRANGER) == 0);
         expect_refused(closed, HF_E_PERMISSION, "belongs to user 0 and has mode 0600");
@@ -265,12 +282,21 @@ static void test_modes_keep_other_users_out_and_roots_segments_are_trusted(void)
         CHECK_EQ(help_info(shm).participants_live, 3);
         CHECK_EQ(hf_shm_remove(open_one), HF_E_PERMISSION); /* the folder is sticky */
         OK(hf_shm_close(shm));
+        OK(hf_shm_open(group, HF_SHM_OPEN, NULL, &shm)); /* of the group */
+        OK(hf_shm_close(shm));
+        expect_refused(others, HF_E_PERMISSION, "mode 0660");
+        options.group = 0; /* who is not in a group gives nothing to it */
+        CHECK_EQ(hf_shm_open(harness_name("given"), HF_SHM_CREATE, &options, &shm),
+                 HF_E_PERMISSION);
+        CHECK(!help_is_there(harness_name("given")));
         _exit(0);
     }
     harness_expect_ok(child, "the other user");
     OK(hf_shm_close(one));
     OK(hf_shm_close(two));
-    CHECK(!help_is_there(closed) && !help_is_there(open_one));
+    OK(hf_shm_close(three));
+    OK(hf_shm_close(four));
+    CHECK(!help_is_there(closed) && !help_is_there(open_one) && !help_is_there(group));
 }
 
 static const char *const suffixes[] = {"-file", "-folder", " odd name"};
