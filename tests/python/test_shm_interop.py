@@ -45,7 +45,30 @@ def speakers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return made
 
 
+def meet(segment: shm.Segment, writes: bool) -> None:
+    """What processes wait for each other with."""
+    mode: Any = "open_or_create" if writes else "open"
+    ready = segment.event("ready", automatic=True, mode=mode)
+    tokens = segment.semaphore("tokens", 0, counted=True, most=9, mode=mode)
+    permits = segment.semaphore("permits", 5, mode=mode)
+    step = segment.barrier("step", 1, on_death="go_on", mode=mode)
+    with segment.mutex("guard", mode=mode):
+        assert permits.acquire(5, timeout=0)
+        if writes:
+            ready.set()
+            tokens.release(3)
+            assert [step.wait(), step.wait()] == [0, 0]
+        else:
+            assert ready.wait(0)
+            assert not ready.is_set()
+            assert tokens.acquire(3, timeout=0)
+            assert tokens.value == 0
+            assert step.round == 2
+        permits.release(5)
+
+
 def write(segment: shm.Segment) -> None:
+    meet(segment, True)
     for number in range(3):
         segment.queue("ticks", 16, dtype=TICK).put((1.5 * number, number))
     segment.array("field", (2, 3), "<f4")[:] = np.arange(6.0).reshape(2, 3) ** 2
@@ -63,6 +86,7 @@ def write(segment: shm.Segment) -> None:
 
 
 def read(segment: shm.Segment) -> None:
+    meet(segment, False)
     ticks: Any = segment["ticks"]
     assert [tuple(ticks.get(timeout=0)) for _ in range(3)] == [(0.0, 0), (1.5, 1), (3.0, 2)]
     field: Any = segment["field"]

@@ -7,11 +7,15 @@
 
 #include <holdfast/shm.h>
 #include <holdfast/shm_array.h>
+#include <holdfast/shm_barrier.h>
 #include <holdfast/shm_cells.h>
+#include <holdfast/shm_event.h>
 #include <holdfast/shm_map.h>
+#include <holdfast/shm_mutex.h>
 #include <holdfast/shm_pool.h>
 #include <holdfast/shm_queue.h>
 #include <holdfast/shm_ring.h>
+#include <holdfast/shm_semaphore.h>
 #include <holdfast/shm_versioned.h>
 
 struct tick {
@@ -31,6 +35,51 @@ static void expect(int condition, const char *what) {
     if (condition) return;
     fprintf(stderr, "not so: %s\n", what);
     exit(1);
+}
+
+/* What processes wait for each other with. */
+static void meet(hf_shm *shm, hf_shm_mode mode, int writes) {
+    hf_shm_event_options event_options;
+    hf_shm_event *event;
+    hf_shm_event_options_init(&event_options);
+    event_options.automatic = 1;
+    check(hf_shm_event_open(shm, "ready", mode, &event_options, &event), "event");
+    hf_shm_semaphore_options counted;
+    hf_shm_semaphore *tokens, *permits;
+    hf_shm_semaphore_options_init(&counted, 0);
+    counted.counted = 1, counted.most = 9;
+    check(hf_shm_semaphore_open(shm, "tokens", mode, &counted, &tokens), "tokens");
+    hf_shm_semaphore_options held;
+    hf_shm_semaphore_options_init(&held, 5);
+    check(hf_shm_semaphore_open(shm, "permits", mode, &held, &permits), "permits");
+    hf_shm_mutex *mutex;
+    check(hf_shm_mutex_open(shm, "guard", mode, &mutex), "mutex");
+    hf_shm_barrier_options barrier_options;
+    hf_shm_barrier *barrier;
+    hf_shm_barrier_options_init(&barrier_options, 1);
+    barrier_options.on_death = HF_SHM_BARRIER_GO_ON;
+    check(hf_shm_barrier_open(shm, "step", mode, &barrier_options, &barrier), "barrier");
+    check(hf_shm_mutex_lock(mutex, 0), "lock");
+    if (writes) {
+        check(hf_shm_event_set(event), "set");
+        check(hf_shm_semaphore_post(tokens, 3), "post");
+        for (int i = 0; i < 2; i++)
+            check(hf_shm_barrier_wait(barrier, HF_FOREVER, NULL), "come");
+    } else {
+        check(hf_shm_event_wait(event, 0), "wait");
+        expect(!hf_shm_event_is_set(event), "automatic");
+        check(hf_shm_semaphore_wait(tokens, 3, 0), "take");
+        expect(hf_shm_semaphore_value(tokens) == 0, "tokens");
+        expect(hf_shm_barrier_round(barrier) == 2, "rounds");
+    }
+    check(hf_shm_semaphore_wait(permits, 5, 0), "permits");
+    check(hf_shm_semaphore_post(permits, 5), "permits");
+    check(hf_shm_mutex_unlock(mutex), "unlock");
+    hf_shm_barrier_close(barrier);
+    hf_shm_mutex_close(mutex);
+    hf_shm_semaphore_close(permits);
+    hf_shm_semaphore_close(tokens);
+    hf_shm_event_close(event);
 }
 
 int main(int argc, char **argv) {
@@ -78,6 +127,7 @@ int main(int argc, char **argv) {
     pool_options.format = "<f8";
     check(hf_shm_pool_open(shm, "objects", mode, &pool_options, &pool), "pool");
 
+    meet(shm, mode, writes);
     float *field = hf_shm_array_data(array);
     if (writes) {
         for (int32_t i = 0; i < 3; i++) {

@@ -5,17 +5,22 @@
 #include <cstdint>
 #include <cstdlib>
 #include <iostream>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include <holdfast/shm.hpp>
 #include <holdfast/shm_array.hpp>
+#include <holdfast/shm_barrier.hpp>
 #include <holdfast/shm_cells.hpp>
+#include <holdfast/shm_event.hpp>
 #include <holdfast/shm_map.hpp>
+#include <holdfast/shm_mutex.hpp>
 #include <holdfast/shm_pool.hpp>
 #include <holdfast/shm_queue.hpp>
 #include <holdfast/shm_ring.hpp>
+#include <holdfast/shm_semaphore.hpp>
 #include <holdfast/shm_versioned.hpp>
 
 namespace {
@@ -37,7 +42,32 @@ void expect(bool condition, const char *what) {
     if (!condition) throw std::runtime_error(std::string("not so: ") + what);
 }
 
+// What processes wait for each other with.
+void meet(hf_shm *shm, bool writes) {
+    const hf_shm_mode mode = writes ? HF_SHM_OPEN_OR_CREATE : HF_SHM_OPEN;
+    const hf::shm::Event ready{shm, "ready", {.automatic = true}, mode};
+    const hf::shm::Semaphore tokens{
+        shm, "tokens", {.permits = 0, .counted = true, .most = 9}, mode};
+    const hf::shm::Semaphore permits{shm, "permits", {.permits = 5}, mode};
+    hf::shm::Mutex guard{shm, "guard", mode};
+    const hf::shm::Barrier step{
+        shm, "step", {.parties = 1, .on_death = HF_SHM_BARRIER_GO_ON}, mode};
+    const std::lock_guard lock{guard};
+    const auto all = permits.hold(5, hf::shm::Timeout{});
+    if (writes) {
+        ready.set();
+        tokens.release(3);
+        for (int i = 0; i < 2; i++)
+            step.arrive_and_wait();
+    } else {
+        expect(ready.wait(hf::shm::Timeout{}) && !ready.is_set(), "event");
+        expect(tokens.try_acquire_for(hf::shm::Timeout{}, 3) && tokens.value() == 0, "tokens");
+        expect(step.round() == 2, "rounds");
+    }
+}
+
 void write_all(hf_shm *shm) {
+    meet(shm, true);
     hf::shm::Queue<Tick> ticks{shm, "ticks", {.capacity = 16}};
     for (std::int32_t i = 0; i < 3; i++)
         expect(ticks.put(Tick{1.5 * i, i}), "room");
@@ -62,6 +92,7 @@ void write_all(hf_shm *shm) {
 }
 
 void read_all(hf_shm *shm) {
+    meet(shm, false);
     auto ticks = hf::shm::Queue<Tick>::open(shm, "ticks");
     for (std::int32_t i = 0; i < 3; i++) {
         const auto tick = ticks.get();
