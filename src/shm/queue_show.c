@@ -1,9 +1,9 @@
 /* queue_show.c - the slots of a queue, one by one, for who looks from outside.
  *
- *   from the slot that is read next:  position, state, owner, length       and who has the roles
+ *   who has the roles, then from the oldest slot in use:  position, state, owner, length
  *
  * Contract    one item per slot, whatever stands in its state; nothing is written.
- * Bounds      one pass over the slots, by private numbers; a few looks at a slot that changes.
+ * Bounds      two passes over the slots, by private numbers; a few looks at a slot that changes.
  * Talks to    queue.h, segment.h.   Called by the segment through hfi_shm_queue_kind.
  * Threads     any, while others use the queue. */
 #include "queue.h"
@@ -37,6 +37,19 @@ static bool slot_look(const struct hfi_shm_part *part, const struct queue_shape 
     return hfi_shm_load64(&slot->state) == state;
 }
 
+/* The oldest position that is not over: of an item in hand, or to be read. */
+static uint64_t first_in_use(const struct queue_shape *shape) {
+    const uint64_t tail = hfi_shm_load64(&shape->header->tail);
+    uint64_t first = tail;
+    for (uint64_t i = 0; i <= shape->mask; i++) {
+        uint64_t state = hfi_shm_load64(&queue_slot_at(shape, i)->state);
+        uint64_t position = queue_position_near(shape, state & QUEUE_LAP_MASK, i, tail);
+        if (queue_phase_of(state) != QUEUE_FREE && (int64_t)(position - first) < 0)
+            first = position;
+    }
+    return first;
+}
+
 hf_status queue_show(const struct hfi_shm_part *part, struct hfi_shm_showing *showing) {
     struct queue_shape shape;
     if (!queue_shape_of(part, &shape))
@@ -48,7 +61,7 @@ hf_status queue_show(const struct hfi_shm_part *part, struct hfi_shm_showing *sh
         !hfi_shm_show_holder(showing, HF_SHM_PIECE_CONSUMER, &header->consumer,
                              hfi_shm_load64(&header->head)))
         return HF_OK;
-    uint64_t first = hfi_shm_load64(&header->head);
+    uint64_t first = first_in_use(&shape);
     for (uint64_t i = 0; i <= shape.mask; i++) {
         uint64_t index = (first + i) & shape.mask, size = 0;
         hf_shm_view_item item;

@@ -157,6 +157,8 @@ static void test_queue_slots_in_every_state(void) {
     OK(hf_shm_queue_reserve(parts.queue, 8, 0, &writing)); /* 8 */
     const struct help_items *seen = help_view(parts.shm, "queue");
     CHECK_EQ(seen->count, 4);
+    for (uint64_t i = 0; i < 4; i++)
+        CHECK_EQ(seen->items[i].number, 5 + i); /* the oldest first, also one in hand */
     const hf_shm_view_item *slot = help_find(seen, HF_SHM_PIECE_SLOT, 5 % 4);
     expect_owned(slot, HF_SHM_STATE_READING, getpid(), false);
     CHECK_EQ(slot->number, 5);
@@ -174,7 +176,7 @@ static void test_queue_slots_in_every_state(void) {
     CHECK(hf_shm_at(parts.shm, slot->span, 0, 8) == writing.data);
     OK(hf_shm_queue_commit(parts.queue, &writing));
     OK(hf_shm_queue_release(parts.queue, &reading));
-    seen = help_view(parts.shm, "queue"); /* in the order in which they are read */
+    seen = help_view(parts.shm, "queue");
     CHECK_EQ(seen->items[0].number, 6);
     slot = help_find(seen, HF_SHM_PIECE_SLOT, 5 % 4);
     expect_free(slot, HF_SHM_STATE_FREE);
