@@ -115,11 +115,25 @@ def statuses() -> str:
     return markdown(["status", "value", "C++", "Python", "meaning"], body)
 
 
+def pieces() -> str:
+    body = [
+        [f"`{cells[1]}`", *cells[2:]] for kind, cells in rows("shm_view") if kind == "SHM_PIECE"
+    ]
+    return markdown(["piece", "of", "number", "value"], body)
+
+
+def states() -> str:
+    body = [[f"`{cells[1]}`", cells[2]] for kind, cells in rows("shm_view") if kind == "SHM_STATE"]
+    return markdown(["state", "meaning"], body)
+
+
 EXPANDERS: dict[str, Callable[[], str]] = {
     "options": options,
     "stats": stats,
     "reports": reports,
     "statuses": statuses,
+    "pieces": pieces,
+    "states": states,
 }
 
 

@@ -4,8 +4,12 @@
 /// Threads     what may wait for another process runs without the GIL.
 #include "shm.hpp"
 
+#include <algorithm>
+#include <array>
 #include <utility>
 #include <vector>
+
+#include <holdfast/shm_view.h>
 
 using shm_binding::check;
 using shm_binding::plain;
@@ -228,6 +232,66 @@ nb::list faults(Segment &segment, const std::string &name) {
     return rows;
 }
 
+/// What is kept of a view: what somebody has before the rest, and how many there are in each state.
+struct Seen {
+    using Items = std::vector<std::pair<std::size_t, hf_shm_view_item>>; // with their places
+
+    std::size_t limit;
+    bool free; // keeps those, too
+    Items had, rest;
+    std::array<std::size_t, HF_SHM_STATE_COUNT> states{};
+    std::size_t count = 0;
+    bool no_memory = false;
+
+    /// As many as are wanted, in the order in which they came.
+    Items take() {
+        rest.resize(std::min(rest.size(), limit - had.size()));
+        Items all(had.size() + rest.size());
+        std::merge(had.begin(), had.end(), rest.begin(), rest.end(), all.begin(),
+                   [](const auto &a, const auto &b) { return a.first < b.first; });
+        return all;
+    }
+};
+
+int add_item(const hf_shm_view_item *item, void *context) noexcept {
+    auto *seen = static_cast<Seen *>(context);
+    Seen::Items &kept = item->participant != HF_SHM_NOBODY ? seen->had : seen->rest;
+    seen->count++;
+    if (item->state < seen->states.size()) seen->states[item->state]++;
+    if (kept.size() >= seen->limit || (item->state == HF_SHM_STATE_FREE && !seen->free)) return 0;
+    try {
+        kept.emplace_back(seen->count, *item);
+    } catch (const std::bad_alloc &) {
+        seen->no_memory = true;
+    }
+    return seen->no_memory;
+}
+
+nb::tuple item_row(const hf_shm_view_item &item) {
+    const bool has = item.participant != HF_SHM_NOBODY;
+    return nb::make_tuple(item.index, hf_shm_piece_name(item.piece), hf_shm_state_name(item.state),
+                          item.number, item.value, has ? nb::cast(item.participant) : nb::none(),
+                          has ? nb::cast(item.pid) : nb::none(), item.dead != 0, item.span.offset,
+                          item.span.size);
+}
+
+/// (rows (index, piece, state, number, value, participant, pid, dead, offset, size), {state: how many}).
+/// At most `limit` rows, of what somebody has before the rest, free ones only if asked for; all are
+/// counted.
+nb::tuple view(Segment &segment, const std::string &name, std::size_t limit, bool free) {
+    Seen seen{limit, free, {}, {}};
+    const char *plain_name = plain(name);
+    segment.without_gil([&](hf_shm *shm) { return hf_shm_view(shm, plain_name, add_item, &seen); });
+    if (seen.no_memory) throw std::bad_alloc();
+    nb::list rows;
+    for (const auto &[place, item] : seen.take())
+        rows.append(item_row(item));
+    nb::dict states;
+    for (std::uint32_t i = 0; i < seen.states.size(); i++)
+        if (seen.states[i] != 0) states[hf_shm_state_name(i)] = seen.states[i];
+    return nb::make_tuple(rows, states);
+}
+
 std::size_t repair(Segment &segment, const std::string &name) {
     std::size_t repaired = 0;
     const char *plain_name = name.empty() ? nullptr : plain(name);
@@ -317,6 +381,7 @@ void bind_segment(nb::module_ &module) {
         .def("sweep", &sweep)
         .def("figures", &figures)
         .def("faults", &faults)
+        .def("view", &view)
         .def("repair", &repair)
         .def("add", &add)
         .def("erase", [](const Segment &s,

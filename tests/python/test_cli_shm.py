@@ -197,6 +197,41 @@ def test_inspect_shows_everything(shm_name: str, program: Program) -> None:
     assert max(map(len, said.splitlines())) <= 110
 
 
+def test_inspect_of_one_structure_shows_what_is_in_it(shm_name: str, program: Program) -> None:
+    made = program(shm_name)
+    dead = program(shm_name, DIE, more="slot = work.peek(timeout=60); pool = work.reserve(8)")
+    found = asked("inspect", shm_name, "work")
+    assert [row["name"] for row in found["structures"]] == ["work"]
+    assert found["states"] == {"full": 9, "reading": 1, "writing": 1, "free": 5}
+    assert found["items_left_out"] == 0
+    items = found["items"]
+    assert len(items) == 11  # without what is free
+    assert [row["number"] for row in items] == list(range(11))
+    reading, writing = items[0], items[10]
+    assert (reading["piece"], reading["state"], reading["pid"]) == ("slot", "reading", dead.pid)
+    assert (writing["state"], writing["pid"], writing["dead"]) == ("writing", dead.pid, True)
+    assert (items[1]["state"], items[1]["participant"], items[1]["dead"]) == ("full", None, False)
+    assert len(asked("inspect", shm_name, "work", "--free")["items"]) == 16
+    short = asked("inspect", shm_name, "work", "--limit=4")
+    assert (len(short["items"]), short["items_left_out"], short["states"]) == (
+        4,
+        7,
+        found["states"],
+    )
+    assert [row["number"] for row in short["items"]] == [0, 1, 2, 10]  # what somebody has stays
+    assert len(asked("inspect", shm_name, "work", "--limit=0")["items"]) == 11
+    said = command("inspect", shm_name, "work", "--limit", "4").stdout
+    assert all(
+        word in said for word in ("reading", "killed", str(dead.pid), "9 full", "and 7 more")
+    )
+    assert max(map(len, said.splitlines())) <= 110
+    looks = command("inspect", shm_name, "work", "--watch=0.05", "--times=2", "--json").stdout
+    assert [len(json.loads(line)["items"]) for line in looks.splitlines()] == [11, 11]
+    assert "nothing" in refused("inspect", shm_name, "nothing")
+    assert "0 or more" in refused("inspect", shm_name, "work", "--limit=-1")
+    leave(made)
+
+
 def test_watch_gives_rates(shm_name: str, program: Program) -> None:
     program(
         shm_name,

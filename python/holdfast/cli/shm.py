@@ -25,7 +25,8 @@ SUMMARY = """\
 usage: holdfast shm <command> [...]
 
   ls [NAME...]             segments of this machine: size, who lives in them
-  inspect NAME             participants, structures, how full they are;
+  inspect NAME [STRUCTURE] participants, structures, how full they are; or what
+                           is in one of them, piece by piece;
                            --watch[=SECONDS] looks again, with rates
   check NAME [STRUCTURE]   verifies everything; changes nothing
   repair NAME [STRUCTURE]  puts right what can be
@@ -94,14 +95,16 @@ def _parse(words: list[str]) -> argparse.Namespace:
         add("names", metavar="NAME", nargs="+", help="segment, or its file")
     elif name != "load":
         add("name", metavar="NAME", help="segment, or its file if there is a / in it")
-    if name in ("check", "repair"):
-        add("structure", metavar="STRUCTURE", nargs="?", default="", help="this one only")
+    if name in ("inspect", "check", "repair"):
+        add("structure", metavar="STRUCTURE", nargs="?", default="", help=STRUCTURE[name])
     if name in ("dump", "load"):
         add("file", metavar="FILE", help="the dump")
     if name == "inspect":
         watch = "look again every second, or so often: --watch=0.2"
         add("--watch", metavar="SECONDS", type=_seconds, help=watch)
         add("--times", metavar="N", type=_times, help="with --watch: look N times")
+        add("--limit", metavar="N", type=_count, default=40, help="items of STRUCTURE, 40; 0: all")
+        add("--free", action="store_true", help="of STRUCTURE, what is free, too")
     if name == "gc":
         add("--dry-run", action="store_true", help="say what would be done")
     if name in ("rm", "dump", "load"):
@@ -132,6 +135,13 @@ def _times(text: str) -> int:
         if int(text) > 0:
             return int(text)
     raise argparse.ArgumentTypeError(f"{text} is no number of 1 or more")
+
+
+def _count(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if int(text) >= 0:
+            return int(text)
+    raise argparse.ArgumentTypeError(f"{text} is no number of 0 or more")
 
 
 def _mode(text: str) -> int:
@@ -170,7 +180,7 @@ def _inspect(asked: argparse.Namespace) -> int:
     segment = shm_look.open_target(asked.name, "watcher", any_owner=asked.any_owner)
     with segment:
         if asked.watch is None:
-            return _say(shm_look.inspection(asked.name, segment), asked.json)
+            return _say(_look(asked, segment), asked.json)
         with contextlib.suppress(KeyboardInterrupt):  # its end as any other, whatever it is at
             looks = _looks(asked, segment)
             if not asked.json and sys.stdout.isatty():
@@ -181,6 +191,16 @@ def _inspect(asked: argparse.Namespace) -> int:
     return 0
 
 
+def _look(asked: argparse.Namespace, segment: Any) -> Document:
+    from holdfast.cli import shm_look
+
+    if not asked.structure:
+        return shm_look.inspection(asked.name, segment)
+    return shm_look.contents(
+        asked.name, segment, asked.structure, limit=asked.limit, free=asked.free
+    )
+
+
 def _looks(asked: argparse.Namespace, segment: Any) -> Iterator[Document]:
     """One document after the other, until the segment is gone or the times are over."""
     from holdfast.cli import shm_look
@@ -188,7 +208,7 @@ def _looks(asked: argparse.Namespace, segment: Any) -> Iterator[Document]:
     before: Document | None = None
     number = 0
     while True:
-        found = shm_look.inspection(asked.name, segment)
+        found = _look(asked, segment)
         if before is not None:
             shm_look.rates(before, found)
         yield found
@@ -279,13 +299,19 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 }
 HELP = {
     "ls": "Segments of this machine, also those that cannot be opened, with the reason.",
-    "inspect": "One segment: its participants, its structures, how full they are.",
+    "inspect": "One segment: its participants, its structures, how full they are; or what is in "
+    "one of them.",
     "check": "Verifies table and structures. Nothing is changed; it may be in use.",
     "repair": "Recovers killed participants, rebuilds what can be, drops what cannot.",
     "rm": "Takes segments away: all of them, or none.",
     "gc": "Removes segments in which nobody lives, gives back what killed participants held.",
     "dump": "Writes a whole segment to a file, which appears when it is complete.",
     "load": "Makes a segment of a dump. It stays until it is removed.",
+}
+STRUCTURE = {
+    "inspect": "what is in this one: slots, objects, records, readers, and who has them",
+    "check": "this one only",
+    "repair": "this one only",
 }
 FORCE = {
     "rm": "although processes use it; they go on",

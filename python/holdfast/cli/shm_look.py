@@ -2,6 +2,7 @@
 
     listing()      every segment of this machine, also those that cannot be opened, with the reason
     inspection()   one segment: itself, its participants, its structures and their figures
+    contents()     the same with one structure alone, and the items in it
 
 Contract    looking changes nothing: segments are opened as a watcher, who is no participant.
 Talks to    holdfast.shm.   Called by shm.py and shm_act.py; shown by ui/shm.py.
@@ -13,6 +14,7 @@ import contextlib
 import os
 import pwd
 import stat
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,7 +25,16 @@ from holdfast.errors import HoldfastError
 if TYPE_CHECKING:
     from holdfast.shm import Segment
 
-__all__ = ["SCHEMA_VERSION", "inspection", "is_gone", "listing", "open_target", "rates", "user"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "contents",
+    "inspection",
+    "is_gone",
+    "listing",
+    "open_target",
+    "rates",
+    "user",
+]
 
 SCHEMA_VERSION = 1
 FOLDER = "/dev/shm/holdfast-"
@@ -112,6 +123,22 @@ def inspection(target: str, segment: Segment) -> dict[str, Any]:
         "participants": [_participant(one) for one in segment.participants()],
         "structures": [_structure(segment, entry) for entry in segment.entries()],
     }
+
+
+def contents(
+    target: str, segment: Segment, structure: str, *, limit: int, free: bool
+) -> dict[str, Any]:
+    """See one structure and up to `limit` items (0: all), what somebody has before the rest."""
+    items, states = segment._view(structure, limit or sys.maxsize, free)
+    found = inspection(target, segment)
+    found["structures"] = [row for row in found["structures"] if row["name"] == structure]
+    kept = sum(states.values()) - (0 if free else states.get("free", 0))
+    found["items"] = [
+        {slot: getattr(item, slot) for slot in type(item).__slots__} for item in items
+    ]
+    found["items_left_out"] = max(0, kept - len(items))
+    found["states"] = states
+    return found
 
 
 def _participant(one: shm.Participant) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from holdfast.shm.machine import collect, names, remove
 from holdfast.shm.map import Map
 from holdfast.shm.pool import Pool, PoolObject
 from holdfast.shm.queue import BytesQueue, ObjectQueue, Queue, RecordQueue
-from holdfast.shm.records import Entry, Fault, Figures, Info, Participant
+from holdfast.shm.records import Entry, Fault, Figures, Info, Item, Participant
 from holdfast.shm.ring import ReaderInfo, Ring, RingReader
 from holdfast.shm.segment import Segment
 from holdfast.shm.structure import Structure
@@ -48,6 +48,7 @@ __all__ = [
     "Figures",
     "FullError",
     "Info",
+    "Item",
     "LayoutError",
     "Map",
     "MismatchError",

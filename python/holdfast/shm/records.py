@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Entry", "Fault", "Figures", "Info", "Participant"]
+__all__ = ["Entry", "Fault", "Figures", "Info", "Item", "Participant"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,3 +117,29 @@ class Fault:
     structure: str
     """Name, or empty for header and table."""
     sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One piece of a structure, as `view` saw it: a slot, an object, a record."""
+
+    index: int
+    """Among the pieces of its kind."""
+    piece: str
+    """What it is: ``slot``, ``object``, ``reader`` and so on; see docs/shm.md."""
+    state: str
+    """``free``, ``writing``, ``full`` and so on, likewise."""
+    number: int
+    """Position, generation, version or round, by piece."""
+    value: int
+    """Lag of a reader, bits of a cell, keys of a shard and so on; 0 where there is none."""
+    participant: int | None
+    """Index of who has it; None: nobody."""
+    pid: int | None
+    """Of who has it."""
+    dead: bool
+    """Who has it was killed, and it is not given back yet."""
+    offset: int
+    """Of its bytes, from the start of the segment [bytes]."""
+    size: int
+    """Of its bytes; of a lock and the like, of its word [bytes]."""

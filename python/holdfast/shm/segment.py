@@ -26,7 +26,7 @@ from holdfast.options import parse_size
 from holdfast.shm import structures
 from holdfast.shm.errors import NotFoundError, StaleError
 from holdfast.shm.makers import Makers
-from holdfast.shm.records import Entry, Fault, Figures, Info, Participant
+from holdfast.shm.records import Entry, Fault, Figures, Info, Item, Participant
 from holdfast.shm.structure import Structure, mode_number
 
 if TYPE_CHECKING:
@@ -157,7 +157,8 @@ class Segment(Makers):
         Of this process, shown to others (23 bytes).
     presence : {'member', 'guest', 'watcher'}
         A guest leaves the segment there if nobody lived in it before. A watcher opens only, is no
-        participant and changes nothing: it sees `info`, `entries`, `figures`, `check`.
+        participant and changes nothing: it sees `info`, `entries`, `figures`,
+        `view`, `check`.
     timeout : float, optional
         Longest wait for another process's change of the table [s]; None: for ever.
 
@@ -346,6 +347,31 @@ class Segment(Makers):
     def figures(self, name: str) -> Figures:
         """See how full a structure is and what went through it."""
         return Figures(*self._core.figures(name))
+
+    def view(self, name: str) -> list[Item]:
+        """See every piece of a structure without owning any: slots, objects, records, readers.
+
+        Nothing of it is changed and nobody waits for it; what a killed process left is shown as it
+        was left.
+
+        Returns
+        -------
+        list of Item
+            Each was true when it was read.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such structure, or it was erased meanwhile.
+        CorruptionError
+            Its header cannot be; `check` says more.
+        """
+        return self._view(name, sys.maxsize, True)[0]
+
+    def _view(self, name: str, limit: int, free: bool) -> tuple[list[Item], dict[str, int]]:
+        """Keep up to `limit` items, what somebody has before the rest; count all, by state."""
+        rows, states = self._core.view(name, limit, free)
+        return [Item(*row) for row in rows], states
 
     # --- health -------------------------------------------------------------------------------
 

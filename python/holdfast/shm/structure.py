@@ -14,7 +14,7 @@ from holdfast.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from typing import Self
 
-    from holdfast.shm.records import Fault, Figures
+    from holdfast.shm.records import Fault, Figures, Item
     from holdfast.shm.segment import Segment
 
     Mode = Literal["open", "create", "open_or_create"]
@@ -74,6 +74,10 @@ class Structure:
     def figures(self) -> Figures:
         """See how full it is and what went through it."""
         return self._segment.figures(self._name)
+
+    def view(self) -> list[Item]:
+        """See every slot, object, record of it without owning any."""
+        return self._segment.view(self._name)
 
     def check(self) -> list[Fault]:
         """Verify it; empty if all is well."""

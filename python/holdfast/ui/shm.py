@@ -123,6 +123,8 @@ def _listed(row: Found, now_ns: int) -> list[str]:
 
 
 def _inspection(found: Found) -> list[Section]:
+    if "items" in found:
+        return _contents(found)
     now = found["time_ns"]
     made = [_about(found["segment"], now)]
     people = found["participants"]
@@ -241,6 +243,42 @@ def _traffic(rows: list[Found]) -> Grid:
             line += [units.count(f[key]) for key in ("written", "read", "lost", "waits")]
         lines.append([*line, str(f["recovered"]), str(f["readers"]), str(f["writers"])])
     return Grid(columns, lines)
+
+
+def _contents(found: Found) -> list[Section]:
+    """One structure, and what is in it."""
+    structures = found["structures"]
+    made = [Section("Structure", [_structures(structures)], found["segment"]["name"])]
+    if any(_moves(row) for row in structures):
+        made.append(Section("Traffic", [_traffic(structures)]))
+    counts = ", ".join(f"{units.count(count)} {state}" for state, count in found["states"].items())
+    items: list[Item] = []
+    if found["items"]:
+        roles = {one["index"]: one["role"] for one in found["participants"]}
+        items.append(
+            Grid(
+                ["piece<", "no.", "state<", "number", "value", "pid", "role<", "", "at", "size"],
+                [_item(row, roles) for row in found["items"]],
+            )
+        )
+    if found["items_left_out"]:
+        items.append(Text(f"and {units.count(found['items_left_out'])} more (--limit)"))
+    return [*made, Section("Contents", items, counts)]
+
+
+def _item(row: Found, roles: Mapping[int, str]) -> list[str]:
+    return [
+        row["piece"],
+        str(row["index"]),
+        row["state"],
+        str(row["number"]),
+        str(row["value"]),
+        "" if row["pid"] is None else str(row["pid"]),
+        roles.get(row["participant"], ""),
+        "killed" if row["dead"] else "",
+        f"0x{row['offset']:x}",
+        units.size(row["size"]),
+    ]
 
 
 # --- what was done -------------------------------------------------------------------------------
