@@ -160,7 +160,7 @@ static inline uint32_t hfi_shm_event_turn(struct hfi_shm_event *event) {
 /* Sleeps until the turn has changed, a slice of 50 ms is over (look again: somebody may have died) or
  * the deadline. HF_OK: look again; HF_E_TIMEOUT: it is past the deadline. */
 hf_status hfi_shm_wait(struct hfi_shm_event *event, uint32_t turn, uint64_t deadline);
-/* Wakes up to `count` waiters. Cheap without any: one load after the caller's change. */
+/* Wakes up to `count` waiters. Without any: a fence and one load after the caller's change. */
 void hfi_shm_signal(struct hfi_shm_event *event, uint32_t count);
 /* Waiting politely: spins some 20 us in all (fewer on one core), then false: sleep now. */
 struct hfi_shm_spin {
