@@ -50,6 +50,8 @@ int hfi_os_shm_access(int file, uint32_t access, int64_t group);
 /* Makes the file `to` bytes long, with memory or blocks behind [from, to); before `from` they are there
  * already. -1 with ENOSPC and the like. */
 int hfi_os_shm_extend(int file, uint64_t from, uint64_t to);
+/* Blocks behind all of [0, size), where the file system can do it: a copy of a file may have holes. */
+int hfi_os_shm_fill_holes(int file, uint64_t size);
 /* Length alone: what is behind it is allocated later. */
 int hfi_os_shm_set_size(int file, uint64_t size);
 /* Reads or writes all of it, or -1. */

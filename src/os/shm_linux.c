@@ -212,6 +212,39 @@ static bool room_is_there(int file, uint64_t size) {
     return size <= available - available / 32; /* a little is left for everybody else */
 }
 
+static int plain_fallocate(int file, off_t at, off_t size) {
+    return fallocate(file, 0, at, size) == 0 ? 0 : errno;
+}
+
+/* 0, or the error number of `call`, which is one of the two that allocate. */
+static int allocate(int file, uint64_t from, uint64_t to, int (*call)(int, off_t, off_t)) {
+    uint64_t most = PIECE;
+    for (uint64_t at = from; at < to;) {
+        uint64_t piece = to - at < most ? to - at : most;
+        int error = call(file, (off_t)at, (off_t)piece);
+        if (error == 0)
+            at += piece;
+        else if (error != EINTR)
+            return error;
+        else if (most > PIECE_LEAST)
+            most /= 2;
+    }
+    return 0;
+}
+
+int hfi_os_shm_fill_holes(int file, uint64_t size) {
+    struct stat status;
+    if (fstat(file, &status) != 0) return -1;
+    if ((uint64_t)status.st_blocks * 512 >= size) return 0;
+    /* Not the one that writes to each block where the file system has no call: others' bytes. */
+    int error = allocate(file, 0, size, plain_fallocate);
+    if (error != 0 && error != EOPNOTSUPP && error != ENOSYS) {
+        errno = error;
+        return -1;
+    }
+    return 0;
+}
+
 int hfi_os_shm_extend(int file, uint64_t from, uint64_t to) {
     if (from >= to) return 0;
     /* One who was killed in here left memory behind `from`: it need not be there again. */
@@ -222,21 +255,10 @@ int hfi_os_shm_extend(int file, uint64_t from, uint64_t to) {
         errno = ENOSPC;
         return -1;
     }
-    uint64_t most = PIECE;
-    for (uint64_t at = from; at < to;) {
-        uint64_t piece = to - at < most ? to - at : most;
-        int error = posix_fallocate(file, (off_t)at, (off_t)piece);
-        if (error == EINTR) {
-            if (most > PIECE_LEAST) most /= 2;
-            continue;
-        }
-        if (error != 0) {
-            errno = error;
-            return -1;
-        }
-        at += piece;
-    }
-    return 0;
+    int error = allocate(file, from, to, posix_fallocate);
+    if (error == 0) return 0;
+    errno = error;
+    return -1;
 }
 
 int hfi_os_shm_read(int file, uint64_t offset, void *bytes, size_t size) {

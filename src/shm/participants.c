@@ -165,6 +165,9 @@ static hf_status join_alone(hf_shm *shm, hf_shm_stale stale, bool fresh) {
         hfi_shm_unname(shm); /* who removed it was killed before it took the name away */
         return (hf_status)HFI_SHM_AGAIN;
     }
+    /* Before a look at anything but the header: on tmpfs that takes memory, too. */
+    if (!fresh && shm->on_file && hfi_os_shm_fill_holes(shm->view, hfi_shm_size(shm)) != 0)
+        return hfi_shm_say_errno("allocating the holes of", shm->path);
     hfi_shm_store32(&header->alone_pid, hfi_os_process_id());
     for (uint32_t i = 0; i < places; i++) {
         uint32_t state = hfi_shm_load32(&hfi_shm_place_of(shm, i)->state);

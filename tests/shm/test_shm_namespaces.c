@@ -4,6 +4,7 @@
  * Method: namespaces of mounts and of process ids of our own, where the machine allows them; else
  * skipped (exit 77). */
 #include <errno.h>
+#include <fcntl.h>
 #include <holdfast/shm.h>
 #include <sched.h>
 #include <signal.h>
@@ -82,6 +83,43 @@ static void grown_half(void) {
     OK(hf_shm_grow(shm, 900 << 10));
     CHECK_EQ(help_info(shm).size, 900 << 10);
     OK(hf_shm_close(shm));
+}
+
+/* A copy without the pages that are zero, on a file system that has no room for them. */
+static void copied(void) {
+    const char *path = "/dev/shm/state", *copy = "/dev/shm/copy";
+    char page[4096], zero[4096] = {0};
+    hf_shm_options options;
+    hf_shm *shm = NULL;
+    hf_shm_span span;
+    hf_shm_options_init(&options, 400 << 10);
+    options.entries_max = 16;
+    options.path = path;
+    OK(hf_shm_open(NULL, HF_SHM_CREATE, &options, &shm));
+    OK(hf_shm_close(shm));
+    int from = open(path, O_RDONLY), to = open(copy, O_RDWR | O_CREAT | O_EXCL, 0600);
+    CHECK(from >= 0 && to >= 0 && ftruncate(to, 400 << 10) == 0);
+    for (off_t at = 0; pread(from, page, sizeof page, at) == sizeof page; at += (off_t)sizeof page)
+        if (memcmp(page, zero, sizeof page) != 0)
+            CHECK(pwrite(to, page, sizeof page, at) == sizeof page);
+    int full = open("/dev/shm/full", O_RDWR | O_CREAT | O_EXCL, 0600);
+    while (write(full, page, sizeof page) == sizeof page) {
+    }
+    CHECK_EQ(errno, ENOSPC);
+    options.path = copy;
+    CHECK_EQ(hf_shm_open(NULL, HF_SHM_OPEN, &options, &shm), HF_E_NO_SPACE);
+    CHECK(strstr(hf_shm_detail(), copy) != NULL);
+    CHECK(ftruncate(full, 0) == 0);
+    OK(hf_shm_open(NULL, HF_SHM_OPEN, &options, &shm));
+    while (write(full, page, sizeof page) == sizeof page) {
+    }
+    OK(hf_shm_add(shm, "all", help_info(shm).largest_free, &span));
+    memset(hf_shm_at(shm, span, 0, span.size), 1, span.size); /* SIGBUS if it were not there */
+    OK(hf_shm_close(shm));
+}
+
+static void test_copy_of_a_file_has_its_blocks_or_is_refused(void) {
+    in_small_memory(copied);
 }
 
 static void test_memory_of_a_killed_grower_is_used(void) {
@@ -172,6 +210,7 @@ int main(void) {
     CHECK_RUN(test_life_is_seen_across_process_namespaces);
     CHECK_RUN(test_full_shared_memory_is_a_status_and_no_signal);
     CHECK_RUN(test_memory_of_a_killed_grower_is_used);
+    CHECK_RUN(test_copy_of_a_file_has_its_blocks_or_is_refused);
     CHECK_RUN(test_makers_in_a_crowd_get_all_or_nothing);
     return 0;
 }
