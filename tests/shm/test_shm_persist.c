@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "shm/layout.h"
+#include "shm/segment_state.h"
 #include "shm_help.h"
 
 static char folder[200], path[256], copy[256];
@@ -93,6 +93,24 @@ static void test_file_opened_by_its_descriptor_is_on_a_medium_too(void) {
     CHECK_NE(boot_of(path), 0);
     OK(hf_shm_close(again));
     CHECK_EQ(boot_of(path), 0);
+    CHECK(unlink(path) == 0);
+}
+
+/* As where the file system maps synchronously; whether lines reach a medium, only such memory shows. */
+static void test_lines_are_flushed_to_the_last_byte_and_not_beyond(void) {
+    hf_shm *shm = open_at(path, HF_SHM_CREATE);
+    hf_shm_span span;
+    OK(hf_shm_add(shm, "all", help_info(shm).largest_free, &span));
+    unsigned char *bytes = hf_shm_at(shm, span, 0, span.size);
+    for (uint64_t i = 0; i < span.size; i++)
+        bytes[i] = (unsigned char)(i * 7);
+    shm->sync = 1;
+    OK(hf_shm_persist(shm)); /* what follows the mapping would fault */
+    OK(hf_shm_persist_span(shm, (hf_shm_span){span.offset + 63, 2}));
+    OK(hf_shm_persist_span(shm, (hf_shm_span){span.offset + span.size - 1, 1}));
+    for (uint64_t i = 0; i < span.size; i++)
+        CHECK_EQ(bytes[i], (unsigned char)(i * 7));
+    OK(hf_shm_close(shm));
     CHECK(unlink(path) == 0);
 }
 
@@ -226,6 +244,7 @@ int main(void) {
     atexit(folder_remove);
     CHECK_RUN(test_file_stays_and_is_opened_again);
     CHECK_RUN(test_file_opened_by_its_descriptor_is_on_a_medium_too);
+    CHECK_RUN(test_lines_are_flushed_to_the_last_byte_and_not_beyond);
     CHECK_RUN(test_paths_that_cannot_be_are_refused);
     CHECK_RUN(test_what_was_persisted_outlives_the_writer);
     CHECK_RUN(test_stale_files_are_kept_or_refused);
