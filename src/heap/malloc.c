@@ -274,10 +274,14 @@ static void small_give(hf_heap *heap, char *block, const struct hfi_live *live) 
         return;
     }
     if (tc->delay != NULL && live->extent <= HFI_HARDENED_DELAY_MAX) {
+        /* A sweep that found this thread asleep may be emptying the delay right now. */
+        hfi_tcache_enter(tc);
+        (void)hfi_tcache_restore(tc);
         void **place =
             &tc->delay[live->class_index].blocks[hfi_rng_below(&tc->rng, HFI_DELAY_SLOTS)];
-        void *out = *place;
+        void *out = hfi_own_load(*place);
         hfi_own_store(*place, block);
+        hfi_tcache_leave(tc);
         block = out;
         if (block == NULL) return;
     }

@@ -111,10 +111,12 @@ static uint32_t collect(struct hfi_tcache *tc, void **batch, uint16_t *counts) {
         }
         for (void **slot = slots + 1; slot < was->top; slot++)
             batch[total + counts[c]++] = *slot;
-        /* No free looks at the delay before it has seen that the magazine has room. */
+        /* No free looks at the delay before it has seen that the magazine has room, or, on the slow
+         * path, that no sweep is under way. */
         for (unsigned i = 0; tc->delay != NULL && i < HFI_DELAY_SLOTS; i++) {
             void **place = &tc->delay[c].blocks[i];
-            if (*place != NULL) batch[total + counts[c]++] = *place;
+            void *delayed = hfi_own_load(*place);
+            if (delayed != NULL) batch[total + counts[c]++] = delayed;
             hfi_own_store(*place, NULL);
         }
         total += counts[c];
