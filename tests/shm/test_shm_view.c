@@ -592,6 +592,72 @@ static void test_what_a_killed_process_left_is_shown_until_it_is_given_back(void
     parts_close(&parts);
 }
 
+/* --- while others work ------------------------------------------------------------------------ */
+
+/* Goes on until it is killed. */
+static void work_without_end(struct parts *parts) {
+    uint64_t values[4] = {0}, count = 0;
+    hf_shm_handle handle;
+    for (uint64_t turn = 0;; turn++) {
+        uint64_t key = turn % 300;
+        (void)hf_shm_queue_put(parts->queue, &turn, 8, 0);
+        if (turn % 3 != 0) (void)hf_shm_queue_get(parts->queue, values, 8, 0, NULL);
+        if (hf_shm_pool_acquire(parts->pool, 0, &handle) == HF_OK)
+            (void)hf_shm_pool_release(parts->pool, handle);
+        (void)hf_shm_map_put(parts->map, &key, 8, &turn, 8, NULL);
+        if (turn % 2 != 0) (void)hf_shm_map_erase(parts->map, &key, 8);
+        (void)hf_shm_ring_push_bulk(parts->ring, values, 1 + turn % 3, 0, &count);
+        (void)hf_shm_versioned_write(parts->versioned, values, NULL);
+        (void)hf_shm_semaphore_wait(parts->held, 1, 0);
+        (void)hf_shm_semaphore_post(parts->held, 1);
+        if (hf_shm_mutex_lock(parts->mutex, 0) == HF_OK) (void)hf_shm_mutex_unlock(parts->mutex);
+    }
+}
+
+/* Every slot once, each in a state that it can have, and what has an owner is the worker's. */
+static void expect_plausible(const struct help_items *seen, uint64_t count, pid_t worker) {
+    uint64_t slots = 0;
+    for (size_t i = 0; i < seen->count; i++) {
+        const hf_shm_view_item *item = &seen->items[i];
+        slots += item->piece != HF_SHM_PIECE_WRITER;
+        CHECK_NE(item->state, HF_SHM_STATE_DAMAGED);
+        if (item->participant == HF_SHM_NOBODY) continue;
+        CHECK_EQ(item->pid, worker);
+        CHECK_EQ(item->dead, 0);
+    }
+    CHECK_EQ(slots, count);
+}
+
+static void test_view_while_others_work(void) {
+    static const char tag[] = "view-work";
+    struct parts parts = parts_make(tag);
+    int ready = -1;
+    pid_t worker = child_start(tag, work_without_end, &ready);
+    while (hf_shm_versioned_version(parts.versioned) == 0)
+        usleep(1000);
+    for (unsigned round = 0; round < (CHECK_SANITIZED ? 200 : 5000); round++) {
+        expect_plausible(help_view(parts.shm, "queue"), 4, worker);
+        expect_plausible(help_view(parts.shm, "pool"), 5, worker);
+        expect_plausible(help_view(parts.shm, "held"), 3, worker);
+        expect_plausible(help_view(parts.shm, "mutex"), 1, worker);
+        expect_plausible(help_view(parts.shm, "map"), parts.map->g.shards + parts.map->g.records,
+                         worker);
+        const struct help_items *seen = help_view(parts.shm, "ring");
+        expect_plausible(seen, 6, worker);
+        for (size_t i = 1; i < seen->count; i++) /* positions grow, whatever the writer does */
+            if (seen->items[i - 1].piece == HF_SHM_PIECE_ELEMENT)
+                CHECK_GT(seen->items[i].number, seen->items[i - 1].number);
+        seen = help_view(parts.shm, "versioned");
+        expect_plausible(seen, 3, worker);
+        for (size_t i = 0; i < seen->count; i++)
+            if (seen->items[i].piece == HF_SHM_PIECE_COPY && seen->items[i].number != 0)
+                CHECK_EQ(seen->items[i].number % 3, seen->items[i].index);
+    }
+    child_kill(worker);
+    close(ready);
+    parts_close(&parts);
+}
+
 /* --- stopping, and what cannot be looked at ---------------------------------------------------- */
 
 static int stop_at_three(const hf_shm_view_item *item, void *context) {
@@ -679,6 +745,7 @@ int main(void) {
     CHECK_RUN(test_small_structures);
     CHECK_RUN(test_barrier_seats_in_every_state);
     CHECK_RUN(test_what_a_killed_process_left_is_shown_until_it_is_given_back);
+    CHECK_RUN(test_view_while_others_work);
     CHECK_RUN(test_visitor_that_has_enough_stops);
     CHECK_RUN(test_structure_that_is_erased_while_it_is_looked_at);
     CHECK_RUN(test_what_cannot_be_looked_at_is_an_error);
