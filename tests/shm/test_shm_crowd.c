@@ -2,17 +2,22 @@
  *
  * Method: each worker goes round: puts into a queue and takes out of it, counts in a cell, changes the
  * map under a key of its own and one of all, takes and gives back an object and a permit, reads a ring
- * that one of them writes, locks a mutex around a pair of numbers. At the end what belongs together agrees,
- * nothing is held by anybody, and check finds nothing. */
+ * and a versioned array that one of them writes, writes its element of an array, sets and takes an event,
+ * comes to a barrier of two, locks a mutex around a pair of numbers. At the end what belongs together
+ * agrees, nothing is held by anybody, and check finds nothing. */
 #include <stdatomic.h>
 
+#include <holdfast/shm_array.h>
+#include <holdfast/shm_barrier.h>
 #include <holdfast/shm_cells.h>
+#include <holdfast/shm_event.h>
 #include <holdfast/shm_map.h>
 #include <holdfast/shm_mutex.h>
 #include <holdfast/shm_pool.h>
 #include <holdfast/shm_queue.h>
 #include <holdfast/shm_ring.h>
 #include <holdfast/shm_semaphore.h>
+#include <holdfast/shm_versioned.h>
 
 #include "shm_help.h"
 
@@ -21,7 +26,8 @@
 
 struct crowd {
     const char *name;
-    _Atomic uint64_t *rounds; /* of each worker, shared */
+    _Atomic uint64_t
+        *rounds; /* of each worker, shared; behind them: passed barriers, taken events */
 };
 
 struct hands {
@@ -33,6 +39,10 @@ struct hands {
     hf_shm_semaphore *permits;
     hf_shm_mutex *mutex;
     hf_shm_ring *ring;
+    hf_shm_array *array;
+    hf_shm_versioned *versioned;
+    hf_shm_event *event;
+    hf_shm_barrier *barrier;
 };
 
 struct item {
@@ -61,9 +71,26 @@ static void hands_open(struct hands *hands, hf_shm *shm, hf_shm_mode mode) {
     hf_shm_ring_options_init(&ring, 8, 256);
     ring.readers_max = CROWD + 8;
     OK(hf_shm_ring_open(shm, "ring", mode, &ring, &hands->ring));
+    hf_shm_array_options array;
+    hf_shm_array_options_init(&array, 8, CROWD);
+    OK(hf_shm_array_open(shm, "array", mode, &array, &hands->array));
+    hf_shm_versioned_options versioned;
+    hf_shm_versioned_options_init(&versioned, 8, 4);
+    OK(hf_shm_versioned_open(shm, "versioned", mode, &versioned, &hands->versioned));
+    hf_shm_event_options event;
+    hf_shm_event_options_init(&event);
+    event.automatic = 1;
+    OK(hf_shm_event_open(shm, "event", mode, &event, &hands->event));
+    hf_shm_barrier_options barrier;
+    hf_shm_barrier_options_init(&barrier, 2);
+    OK(hf_shm_barrier_open(shm, "barrier", mode, &barrier, &hands->barrier));
 }
 
 static void hands_close(struct hands *hands) {
+    hf_shm_barrier_close(hands->barrier);
+    hf_shm_event_close(hands->event);
+    OK(hf_shm_versioned_close(hands->versioned));
+    hf_shm_array_close(hands->array);
     OK(hf_shm_ring_close(hands->ring));
     hf_shm_mutex_close(hands->mutex);
     hf_shm_semaphore_close(hands->permits);
@@ -102,6 +129,31 @@ static void step_queue(struct hands *hands, uint64_t worker, uint64_t number) {
               hf_shm_detail());
 }
 
+static void step_arrays(struct hands *hands, uint64_t worker, uint64_t number) {
+    uint64_t state[4] = {number, number + 1, number + 2, number + 3}, version;
+    ((uint64_t *)hf_shm_array_data(hands->array))[worker] = number;
+    if (worker == 0) OK(hf_shm_versioned_write(hands->versioned, state, NULL));
+    hf_status status = hf_shm_versioned_read(hands->versioned, state, &version);
+    CHECK_SAY(status == HF_OK || status == HF_E_BUSY, "versioned: %d", (int)status);
+    if (status == HF_OK && version != 0) CHECK_EQ(state[3], state[0] + 3);
+    CHECK_EQ(((uint64_t *)hf_shm_array_data(hands->array))[worker], number);
+}
+
+/* Whoever is there: nobody is waited for long. */
+static void step_meet(struct crowd *crowd, struct hands *hands) {
+    OK(hf_shm_event_set(hands->event));
+    hf_status status = hf_shm_event_wait(hands->event, 0);
+    CHECK_SAY(status == HF_OK || status == HF_E_TIMEOUT, "event: %d", (int)status);
+    if (status == HF_OK) atomic_fetch_add(&crowd->rounds[CROWD + 1], 1);
+    uint32_t place = 2;
+    status = hf_shm_barrier_wait(hands->barrier, 1000000, &place);
+    CHECK_SAY(status == HF_OK || status == HF_E_TIMEOUT || status == HF_E_OWNER_DIED,
+              "barrier: %d: %s", (int)status, hf_shm_detail());
+    if (status != HF_OK) return;
+    CHECK_LT(place, 2);
+    atomic_fetch_add(&crowd->rounds[CROWD], 1);
+}
+
 static void step_map(struct hands *hands, uint64_t worker, uint64_t number) {
     uint64_t own = worker, all = 1u << 20, value[2] = {number, ~number};
     OK(hf_shm_map_put(hands->map, &own, 8, value, 16, NULL));
@@ -132,6 +184,8 @@ static int crowd_work(void *raw, unsigned worker, unsigned incarnation, const vo
         CHECK_EQ(hf_shm_semaphore_held(hands.permits), 1);
         OK(hf_shm_semaphore_post(hands.permits, 1));
         step_mutex(&hands);
+        step_arrays(&hands, worker, number);
+        step_meet(crowd, &hands);
         hf_status status = hf_shm_ring_pop(reader, &element, 0);
         CHECK_SAY(status == HF_OK || status == HF_E_EMPTY || status == HF_E_BUSY, "ring: %d",
                   (int)status);
@@ -144,7 +198,7 @@ static int crowd_work(void *raw, unsigned worker, unsigned incarnation, const vo
 }
 
 static void test_32_processes_on_everything(void) {
-    struct crowd crowd = {harness_name("crowd"), harness_shared(CROWD * sizeof(uint64_t))};
+    struct crowd crowd = {harness_name("crowd"), harness_shared((CROWD + 2) * sizeof(uint64_t))};
     struct hands keeper;
     hf_shm_options options;
     hf_shm *shm = NULL;
@@ -166,6 +220,9 @@ static void test_32_processes_on_everything(void) {
         CHECK_SAY(crowd.rounds[i] > 0, "worker %u never came round", i);
         rounds += crowd.rounds[i];
     }
+    CHECK_GT(crowd.rounds[CROWD], 0);
+    CHECK_GT(crowd.rounds[CROWD + 1], 0);
+    CHECK_EQ(hf_shm_barrier_waiting(keeper.barrier), 0);
     hf_shm_cell counted;
     OK(hf_shm_cells_load(keeper.cells, 0, &counted));
     CHECK_GE(counted.u64, rounds); /* who was killed in a round may have counted */
