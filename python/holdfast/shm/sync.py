@@ -286,7 +286,7 @@ class Barrier(Handle):
         return cls._wrap(segment, entry.name, core)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Come, and wait for the others.
+        """Come, and wait for the others; once a second it looks whether signal handlers are to run.
 
         Returns
         -------
