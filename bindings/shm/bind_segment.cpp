@@ -299,12 +299,6 @@ std::size_t repair(Segment &segment, const std::string &name) {
     return repaired;
 }
 
-nb::tuple add(const Segment &segment, const std::string &name, std::uint64_t size) {
-    hf_shm_span span{};
-    check(hf_shm_add(segment.get(), plain(name), size, &span));
-    return nb::make_tuple(span.offset, span.size);
-}
-
 void persist_span(Segment &segment, std::uint64_t offset, std::uint64_t size) {
     segment.without_gil([&](hf_shm *shm) {
         return hf_shm_persist_span(shm, hf_shm_span{offset, size});
@@ -373,7 +367,6 @@ void bind_segment(nb::module_ &module) {
     nb::class_<Segment>(module, "Segment", nb::is_weak_referenceable())
         .def_prop_ro("closed", &Segment::closed)
         .def_prop_ro("file", [](const Segment &s) { return hf_shm_file(s.get()); })
-        .def_prop_ro("opened", [](const Segment &s) { return hf_shm_opened(s.get()); })
         .def("close", &Segment::close)
         .def("info", &info)
         .def("participants", &participants)
@@ -383,7 +376,6 @@ void bind_segment(nb::module_ &module) {
         .def("faults", &faults)
         .def("view", &view)
         .def("repair", &repair)
-        .def("add", &add)
         .def("erase", [](const Segment &s,
                          const std::string &name) { check(hf_shm_erase(s.get(), plain(name))); })
         .def("grow",

@@ -77,6 +77,20 @@ def test_bulk_puts_say_how_many_went_in(segment: shm.Segment) -> None:
             made.put_many(items, timeout=-1)
 
 
+def test_item_goes_into_a_buffer_of_the_caller(segment: shm.Segment) -> None:
+    made = segment.queue("q", 4, size=64)
+    made.put(b"hello")
+    room = bytearray(8)
+    with pytest.raises(holdfast.InvalidArgumentError):
+        made.get_into(memoryview(room)[:4])
+    assert made.get_into(room, timeout=0) == 5
+    assert room == b"hello\0\0\0"
+    with pytest.raises(queue.Empty):
+        made.get_into(room, timeout=0)
+    with pytest.raises(BufferError):
+        made.get_into(b"read-only")
+
+
 def test_closed_queue_says_so_whatever_is_put(segment: shm.Segment) -> None:
     made = segment.queue("q", 4, size=8)
     made.close()
