@@ -83,6 +83,7 @@ def write(segment: shm.Segment) -> None:
     one.array[()] = 6.25
     counts.store(one.handle)
     one.pass_on()
+    segment.queue("notes", 8, size=64).put(b"hello")
 
 
 def read(segment: shm.Segment) -> None:
@@ -103,6 +104,8 @@ def read(segment: shm.Segment) -> None:
     objects: Any = segment["objects"]
     with objects.adopt(counts[0]) as one:
         assert one.array == 6.25
+    notes: Any = segment["notes"]
+    assert notes.get(timeout=0) == b"hello"
 
 
 @pytest.mark.parametrize(

@@ -82,12 +82,30 @@ static void meet(hf_shm *shm, hf_shm_mode mode, int writes) {
     hf_shm_event_close(event);
 }
 
+static void speak_bytes(hf_shm *shm, hf_shm_mode mode, int writes) {
+    hf_shm_queue_options options;
+    hf_shm_queue *notes;
+    hf_shm_queue_options_init(&options, 64, 8);
+    options.items = HF_SHM_QUEUE_BYTES;
+    check(hf_shm_queue_open(shm, "notes", mode, &options, &notes), "notes");
+    char note[64];
+    uint64_t size = 0;
+    if (writes)
+        check(hf_shm_queue_put(notes, "hello", 5, 0), "note");
+    else {
+        check(hf_shm_queue_get(notes, note, sizeof note, 0, &size), "note");
+        expect(size == 5 && memcmp(note, "hello", 5) == 0, "note");
+    }
+    check(hf_shm_queue_close(notes), "close");
+}
+
 int main(int argc, char **argv) {
     expect(argc == 3, "two arguments");
     const int writes = strcmp(argv[2], "write") == 0;
     const hf_shm_mode mode = writes ? HF_SHM_OPEN_OR_CREATE : HF_SHM_OPEN;
     hf_shm *shm;
     check(hf_shm_open(argv[1], HF_SHM_OPEN, NULL, &shm), "segment");
+    speak_bytes(shm, mode, writes);
 
     hf_shm_queue_options queue_options;
     hf_shm_queue *queue;

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <iostream>
 #include <mutex>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -89,6 +90,8 @@ void write_all(hf_shm *shm) {
     *object = 6.25;
     counts.store(0, static_cast<std::int64_t>(object.handle()));
     object.pass();
+    hf::shm::ByteQueue notes{shm, "notes", 64, {.capacity = 8}};
+    expect(notes.put(std::as_bytes(std::span("hello", 5))), "room");
 }
 
 void read_all(hf_shm *shm) {
@@ -113,6 +116,8 @@ void read_all(hf_shm *shm) {
     const hf::shm::Pool<double> objects{shm, "objects", {}, HF_SHM_OPEN};
     const auto object = objects.adopt(static_cast<hf_shm_handle>(counts.load(0)));
     expect(*object == 6.25, "object");
+    const auto note = hf::shm::ByteQueue::open(shm, "notes").get();
+    expect(note && note->size() == 5 && static_cast<char>((*note)[4]) == 'o', "note");
 }
 
 } // namespace
