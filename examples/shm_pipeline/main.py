@@ -30,6 +30,8 @@ def arguments(words: list[str] | None = None) -> tuple[argparse.Namespace, Setti
         option = "--" + one.name.replace("_", "-")
         parser.add_argument(option, type=type(one.default), default=one.default)
     given = parser.parse_args(words)
+    if given.particles < 2:
+        parser.error("two galaxies are two bodies at least")
     given.frames = os.path.abspath(given.frames)
     return given, Settings(**{one.name: getattr(given, one.name) for one in fields(Settings)})
 
