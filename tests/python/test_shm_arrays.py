@@ -67,8 +67,10 @@ def test_array_outlives_nothing(segment: shm.Segment) -> None:
     view = made.ndarray[2:5]
     with pytest.raises(holdfast.BusyError):
         made.close()
-    with pytest.raises(holdfast.BusyError):
+    other = segment.cells("c", 1)
+    with pytest.raises(holdfast.BusyError, match="of a are alive"):
         segment.close()
+    assert (segment.closed, other.closed, made.closed) == (False, False, False)
     view[:] = 1
     del view
     made.close()

@@ -60,12 +60,12 @@ print("whole")
 FORK = """
 import os, signal, threading
 from holdfast import shm
-from holdfast.shm import segment
+from holdfast.shm import opened
 
 held, go = threading.Event(), threading.Event()
 
 def hold():  # stands for a thread that is opening a segment
-    with segment._opening:
+    with opened.opening():
         held.set()
         go.wait()
 

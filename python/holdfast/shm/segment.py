@@ -7,7 +7,7 @@
 
 Invariants  one Segment per process and segment: opening it again, also by unpickling, gives the
             one that is open. A structure holds its segment, an array its structure.
-Talks to    holdfast._shm, makers.py, records.py, structures.py.   Called by users.
+Talks to    holdfast._shm, makers.py, opened.py, records.py, structures.py.   Called by users.
 Threads     every method may be called from any thread.
 """
 
@@ -16,15 +16,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Literal
 
 from holdfast import _shm
-from holdfast.errors import InvalidArgumentError
+from holdfast.errors import BusyError, InvalidArgumentError
 from holdfast.options import parse_size
-from holdfast.shm import structures
+from holdfast.shm import opened, structures
 from holdfast.shm.errors import NotFoundError, StaleError
+from holdfast.shm.handle import Handle
 from holdfast.shm.makers import Makers
 from holdfast.shm.records import Entry, Fault, Figures, Info, Item, Participant
 from holdfast.shm.structure import Structure, mode_number
@@ -43,45 +43,6 @@ __all__ = ["Segment"]
 
 _STALE = {"recover": 0, "reset": 1, "refuse": 2}
 _PRESENCE = {"member": 0, "guest": 1, "watcher": 2}
-
-
-_open_segments: weakref.WeakValueDictionary[str, Segment] = weakref.WeakValueDictionary()
-_opening = threading.RLock()
-_registered = False
-
-
-def _leave_with_multiprocessing() -> None:
-    """Leave in good order also where multiprocessing ends a child by _exit.
-
-    Its finalizers run there; those of the parent are forgotten after a fork, hence both. Once: the
-    registrations stay, in the children of a fork too.
-    """
-    global _registered
-    util = sys.modules.get("multiprocessing.util")
-    if util is None or _registered:
-        return
-    _registered = True
-    util.register_after_fork(_finalize, _finalize)
-    _finalize(None)
-
-
-def _finalize(_: object) -> None:
-    from multiprocessing import util
-
-    util.Finalize(None, _shm.segment_leave_all, exitpriority=-100)
-
-
-def _before_fork() -> None:
-    if _open_segments:
-        _leave_with_multiprocessing()
-
-
-def _in_child() -> None:
-    global _opening
-    _opening = threading.RLock()  # a thread that had it does not exist here
-
-
-os.register_at_fork(before=_before_fork, after_in_child=_in_child)
 
 
 def _owner(owner: int | str | None) -> int:
@@ -227,7 +188,7 @@ class Segment(Makers):
             if isinstance(value, int) and not signed and value < 0:
                 raise InvalidArgumentError(f"{key} must not be negative, it is {value}")
         number = mode_number(mode)
-        with _opening:
+        with opened.opening():
             if name is None and path is None:
                 if mode == "open":
                     raise InvalidArgumentError("a segment without name and path cannot be opened")
@@ -239,9 +200,9 @@ class Segment(Makers):
     @classmethod
     def _wrap(cls, core: _shm.Segment, options: _Options) -> Self:
         """One object per process: a second participant of the same process leaves at once."""
-        identity = _identity(core)
+        identity = opened.identity_of(core)
         alone = options["presence"] != _PRESENCE["member"]
-        there = None if alone else _open_segments.get(identity)
+        there = None if alone else opened.segments.get(identity)
         if isinstance(there, cls) and not there.closed:
             core.close()
             return there
@@ -250,8 +211,8 @@ class Segment(Makers):
         self._options = options
         self._structures = weakref.WeakSet()
         if not alone:
-            _open_segments[identity] = self
-        _leave_with_multiprocessing()
+            opened.segments[identity] = self
+        opened.leave_with_multiprocessing()
         return self
 
     @classmethod
@@ -275,7 +236,7 @@ class Segment(Makers):
         AccessError, LayoutError, CorruptionError
         """
         options: _Options = dict(_PLAIN, owner=_owner(owner), role=role)
-        with _opening:
+        with opened.opening():
             return cls._wrap(_shm.segment_from_file(file, options), options)
 
     def _note(self, structure: Structure | RingReader) -> None:
@@ -461,7 +422,7 @@ class Segment(Makers):
             persist=int(persist),
             presence=_choice("presence", presence, _PRESENCE),
         )
-        with _opening:
+        with opened.opening():
             core, about = _shm.segment_load(name and _text(name), file, options)
             return cls._wrap(core, options), about
 
@@ -498,13 +459,19 @@ class Segment(Makers):
     def close(self) -> None:
         """Leave. The last one that leaves removes the segment, unless it persists.
 
+        It ends for all of this process: whoever opened it here has this object.
+
         Raises
         ------
         BusyError
-            Arrays or views on its memory are alive.
+            Arrays or views on its memory are alive; nothing is closed then.
         """
+        made = list(self._structures)
+        lent = [one.name for one in made if isinstance(one, Handle) and one.borrows]
+        if lent:
+            raise BusyError(f"arrays or views of {', '.join(sorted(lent))} are alive: delete them")
         # Readers first: a ring with readers cannot be closed.
-        for structure in sorted(self._structures, key=lambda made: isinstance(made, Structure)):
+        for structure in sorted(made, key=lambda one: isinstance(one, Structure)):
             structure.close()
         self._core.close()
 
@@ -531,13 +498,13 @@ class Segment(Makers):
             return _reopen, (
                 info.name,
                 self._options["path"],
-                _identity(self._core),
+                opened.identity_of(self._core),
                 self._options["owner"],
                 self._options["presence"],
             )
         from multiprocessing import reduction
 
-        return _reopen_file, (reduction.DupFd(self.file), _identity(self._core))
+        return _reopen_file, (reduction.DupFd(self.file), opened.identity_of(self._core))
 
     def __repr__(self) -> str:
         if self.closed:
@@ -571,15 +538,9 @@ _PLAIN: _Options = {
 }
 
 
-def _identity(core: _shm.Segment) -> str:
-    """Tell segments apart, also a file from its copy."""
-    file = os.fstat(core.file)
-    return f"{core.info()['id']}-{file.st_dev}-{file.st_ino}"
-
-
 def _reopen(name: str, path: str, identity: str, owner: int, presence: int) -> Segment:
-    with _opening:
-        there = _open_segments.get(identity) if presence == _PRESENCE["member"] else None
+    with opened.opening():
+        there = opened.segments.get(identity) if presence == _PRESENCE["member"] else None
         if there is not None and not there.closed:
             return there
         options = dict(_PLAIN, path=path, owner=owner, presence=presence)
@@ -593,8 +554,8 @@ def _reopen(name: str, path: str, identity: str, owner: int, presence: int) -> S
 def _reopen_file(duplicate: Any, identity: str) -> Segment:
     file = duplicate.detach()
     try:
-        with _opening:
-            there = _open_segments.get(identity)
+        with opened.opening():
+            there = opened.segments.get(identity)
             if there is not None and not there.closed:
                 return there
             return Segment.from_file(file)
