@@ -12,7 +12,6 @@ Source      RMM, RAPIDS Memory Manager: the same idea for device memory.
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import os
 import weakref
@@ -125,6 +124,8 @@ class Heap(Resource):
     __slots__ = ("heap",)
 
     def __init__(self, heap: holdfast.heap.Heap | None = None) -> None:
+        if heap is not None and not isinstance(heap, holdfast.heap.Heap):
+            raise InvalidArgumentError(f"{type(heap).__name__} is no heap")
         self.heap = holdfast.heap.default_heap() if heap is None else heap
         label = "closed" if self.heap.closed else self.heap.name
         super().__init__(_core.heap_resource(self.heap._core), f"Heap({label!r})")
@@ -364,6 +365,8 @@ class OnFailure(Adaptor):
     __slots__ = ()
 
     def __init__(self, upstream: Resource | Owner, callback: Callable[[int], object]) -> None:
+        if not callable(callback):
+            raise InvalidArgumentError(f"{callback!r} cannot be called")
         self.upstream = resource_of(upstream)
         core = _core.failure_resource(self.upstream._core, callback)
         super().__init__(core, f"OnFailure({self.upstream._words})")
@@ -403,15 +406,41 @@ class Place(Adaptor):
 
 # --- the current one -----------------------------------------------------------------------------
 
-_current: contextvars.ContextVar[Resource | None] = contextvars.ContextVar(
-    "holdfast.mr", default=None
+
+class _Entered:
+    """One block of `use` that is under way."""
+
+    __slots__ = ("elsewhere", "resource", "token")
+
+    def __init__(self, resource: Resource) -> None:
+        self.resource = resource
+        self.elsewhere = False
+        self.token = _entered.set((*_entered.get(), self))
+
+    def leave(self) -> None:
+        stack = _entered.get()
+        # A generator may be closed in another context: then ours learns of it by the mark. If not,
+        # copies of ours keep the resource, as tasks do that were started inside.
+        try:
+            _entered.reset(self.token)
+        except ValueError:
+            self.elsewhere = True
+        # Not what was there before: blocks that began later may still be under way.
+        _entered.set(tuple(e for e in stack if e is not self and not e.elsewhere))
+
+
+# Innermost last.
+_entered: contextvars.ContextVar[tuple[_Entered, ...]] = contextvars.ContextVar(
+    "holdfast.mr", default=()
 )
 
 
 def current() -> Resource:
     """Get the resource of this context: that of the innermost `use`, else the process-wide heap."""
-    found = _current.get()
-    return Heap() if found is None else found
+    for entered in reversed(_entered.get()):
+        if not entered.elsewhere:
+            return entered.resource
+    return Heap()
 
 
 class use:
@@ -427,14 +456,14 @@ class use:
     ...     buffer = current().alloc(1000)
     """
 
-    __slots__ = ("_tokens", "resource")
+    __slots__ = ("_open", "resource")
 
     def __init__(self, resource: Resource | Owner) -> None:
         self.resource = resource_of(resource)
-        self._tokens: list[contextvars.Token[Resource | None]] = []
+        self._open: list[_Entered] = []
 
     def __enter__(self) -> Resource:
-        self._tokens.append(_current.set(self.resource))
+        self._open.append(_Entered(self.resource))
         return self.resource
 
     def __exit__(
@@ -443,6 +472,7 @@ class use:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # A generator may be closed in another context: that one is not ours to change.
-        with contextlib.suppress(ValueError):
-            _current.reset(self._tokens.pop())
+        mine = [e for e in _entered.get() if e in self._open]
+        ended = mine[-1] if mine else self._open[-1]
+        self._open.remove(ended)
+        ended.leave()

@@ -126,13 +126,34 @@ def _own_heap(node: int | None) -> Heap:
         return _heaps[node]
 
 
-class _Entered(NamedTuple):
-    """One block that is under way in this context."""
+class _Entered:
+    """One block that is under way, in this context and those copied from it."""
 
-    allocator: Allocator
-    handler: _core.ArrayHandler
-    capsule: object
-    previous: object
+    __slots__ = ("allocator", "below", "capsule", "ended", "handler", "previous")
+
+    def __init__(self, allocator: Allocator) -> None:
+        handler, source = allocator._source._array_handler()
+        stack = _entered.get()
+        self.allocator = allocator
+        self.handler = handler
+        self.capsule: object = _numpy.handler(handler.door(), source)
+        self.previous: object = _numpy.set_handler(self.capsule)
+        self.below = next((e for e in reversed(stack) if e.capsule is self.previous), None)
+        self.ended = False
+        _entered.set((*stack, self))
+
+    def leave(self) -> None:
+        """Put back what was there before, past blocks that ended meanwhile."""
+        self.ended = True
+        _entered.set(tuple(e for e in _entered.get() if not e.ended))
+        # A generator can be closed in another context than it was started in: then the handler that
+        # is set here is not the one of this block, and stays.
+        if _numpy.get_handler() is self.capsule:
+            last = self
+            while last.below is not None and last.below.ended:
+                last = last.below
+            _numpy.set_handler(last.previous)
+        self.handler.close()
 
 
 _entered: contextvars.ContextVar[tuple[_Entered, ...]] = contextvars.ContextVar(
@@ -150,11 +171,7 @@ class Allocator:
         self._open: list[_Entered] = []
 
     def __enter__(self) -> Allocator:
-        handler, source = self._source._array_handler()
-        capsule = _numpy.handler(handler.door(), source)
-        entered = _Entered(self, handler, capsule, _numpy.set_handler(capsule))
-        _entered.set((*_entered.get(), entered))
-        self._open.append(entered)
+        self._open.append(_Entered(self))
         return self
 
     def __exit__(
@@ -163,16 +180,10 @@ class Allocator:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        stack = _entered.get()
-        mine = [entered for entered in stack if entered.allocator is self]
+        mine = [e for e in _entered.get() if e.allocator is self and not e.ended]
         ended = mine[-1] if mine else self._open[-1]
-        # A generator can be closed in another context than it was started in: then the handler that
-        # is set here is not the one of this block, and stays.
-        if _numpy.get_handler() is ended.capsule:
-            _numpy.set_handler(ended.previous)
-        _entered.set(tuple(entered for entered in stack if entered is not ended))
         self._open.remove(ended)
-        ended.handler.close()
+        ended.leave()
 
     def __repr__(self) -> str:
         return f"<holdfast.numpy.Allocator on {self._source!r}>"

@@ -12,7 +12,7 @@ import gc
 import random
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import holdfast
@@ -295,6 +295,27 @@ def test_use_is_per_context_and_nests() -> None:
     assert not isinstance(seen[0], mr.Segment)
     with pytest.raises(InvalidArgumentError, match="str is no memory resource"):
         mr.use("heap")  # type: ignore[arg-type]
+
+
+def test_blocks_that_end_out_of_order_leave_nothing_behind() -> None:
+    def generator(resource: mr.Resource) -> Iterator[None]:
+        with mr.use(resource):
+            yield
+
+    inner, outer = mr.Segment(), mr.Segment()
+    for closes_elsewhere in (False, True):
+        running = generator(inner)
+        next(running)
+        assert mr.current() is inner
+        with mr.use(outer):
+            if closes_elsewhere:
+                contextvars.copy_context().run(running.close)
+            else:
+                running.close()
+            assert mr.current() is outer
+        assert isinstance(mr.current(), mr.Heap)
+        with mr.use(outer) as first, mr.use(outer):
+            assert mr.current() is first
 
 
 def test_tasks_keep_their_own_resource() -> None:

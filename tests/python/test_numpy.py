@@ -255,6 +255,26 @@ def test_generator_closed_elsewhere_leaves_that_context_alone(heap: Heap) -> Non
     assert late.sum() == 10
 
 
+def test_blocks_that_end_out_of_order_leave_nothing_behind() -> None:
+    def generator() -> Iterator[None]:
+        with hnp.allocator(holdfast.Heap(name="inner")):
+            yield
+
+    for closes_elsewhere in (False, True):
+        for depth in (1, 3):
+            running = [generator() for _ in range(depth)]
+            for one in running:
+                next(one)
+            with hnp.allocator(holdfast.Heap(name="outer")):
+                for one in running:  # the oldest first
+                    if closes_elsewhere:
+                        contextvars.copy_context().run(one.close)
+                    else:
+                        one.close()
+                assert hnp.owner_of(np.zeros(3)).name == "outer"
+            assert hnp.owner_of(np.zeros(3)).kind == "numpy"
+
+
 def test_views_and_memoryviews_keep_the_memory(heap: Heap) -> None:
     with hnp.allocator(heap):
         array = np.arange(100)
