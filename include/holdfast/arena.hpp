@@ -10,12 +10,13 @@
 ///  - An arena must outlive everything that stands on it.
 /// Talks to    arena.h, error.hpp, stats.hpp.   Used by bump_allocator.hpp, arena_blocks.hpp, arena_memory.hpp.
 /// Threads     as the arena: one at a time, or any number with ArenaOptions::thread_safe.
-/// Fails with  OutOfMemory (a std::bad_alloc), InvalidArgument, Busy. Destructors never throw.
+/// Fails with  ArenaFull (an OutOfMemory, a std::bad_alloc), InvalidArgument, Busy. Destructors never throw.
 #ifndef HOLDFAST_ARENA_HPP
 #define HOLDFAST_ARENA_HPP
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <exception>
 #include <memory>
 #include <new>
@@ -59,13 +60,32 @@ struct ArenaOptions : hf_arena_options {
     }
 };
 
+/// An arena said no: what was asked for, and what was left for it without growth [bytes].
+class ArenaFull final : public OutOfMemory {
+public:
+    explicit ArenaFull(const hf_arena *arena) noexcept {
+        hf_arena_last_refusal(arena, &asked_, &left_);
+        /* No allocation here. */
+        std::snprintf(text_, sizeof text_,
+                      "arena '%s' is full: %zu bytes were asked for, %zu are left",
+                      hf_arena_name(arena), asked_, left_);
+    }
+    [[nodiscard]] std::size_t asked() const noexcept { return asked_; }
+    [[nodiscard]] std::size_t left() const noexcept { return left_; }
+    [[nodiscard]] const char *what() const noexcept override { return text_; }
+
+private:
+    std::size_t asked_ = 0, left_ = 0;
+    char text_[128];
+};
+
 namespace detail {
 
-[[noreturn]] inline void arena_refused(std::size_t alignment) {
+[[noreturn]] inline void arena_refused(const hf_arena *arena, std::size_t alignment) {
     /* 0 is the arena's own. */
     if ((alignment & (alignment - 1)) != 0 || alignment > HF_ARENA_ALIGNMENT_MAX)
         raise(HF_E_INVALID, "alignment must be a power of two up to 2 MiB");
-    throw OutOfMemory::refused();
+    throw ArenaFull(arena);
 }
 
 } // namespace detail
@@ -80,14 +100,14 @@ public:
     [[nodiscard]] void *allocate(std::size_t size) const {
         void *block = hf_arena_alloc(arena_, size);
         if (block == nullptr) [[unlikely]]
-            detail::arena_refused(HF_ARENA_ALIGNMENT);
+            detail::arena_refused(arena_, HF_ARENA_ALIGNMENT);
         return block;
     }
     /// Bytes at a multiple of `alignment`, a power of two up to 2 MiB.
     [[nodiscard]] void *allocate_aligned(std::size_t size, std::size_t alignment) const {
         void *block = hf_arena_alloc_aligned(arena_, size, alignment);
         if (block == nullptr) [[unlikely]]
-            detail::arena_refused(alignment);
+            detail::arena_refused(arena_, alignment);
         return block;
     }
     /// Bytes at a cache line, for vector loads of any width.
@@ -99,7 +119,7 @@ public:
                                         std::size_t alignment = HF_ARENA_ALIGNMENT) const {
         void *block = hf_arena_allocate_zeroed(arena_, size, alignment);
         if (block == nullptr) [[unlikely]]
-            detail::arena_refused(alignment);
+            detail::arena_refused(arena_, alignment);
         return block;
     }
     /// Null instead of an exception.
@@ -112,7 +132,7 @@ public:
                        std::size_t alignment = HF_ARENA_ALIGNMENT) const {
         if (hf_arena_alloc_bulk(arena_, size, alignment, blocks.size(), blocks.data()) !=
             blocks.size())
-            detail::arena_refused(alignment);
+            detail::arena_refused(arena_, alignment);
     }
 
     /// `count` elements at a cache line, value-initialised where T is no implicit-lifetime byte soup.

@@ -34,7 +34,7 @@ private:
         if (block != nullptr) [[likely]]
             return block;
         if (upstream_ != nullptr) return upstream_->allocate(size, alignment);
-        detail::arena_refused(alignment);
+        detail::arena_refused(arena_.native(), alignment);
     }
     void do_deallocate(void *block, std::size_t size, std::size_t alignment) override {
         if (upstream_ != nullptr && !arena_.owns(block))

@@ -109,7 +109,7 @@ public:
                           ? hf_arena_alloc(native(), size)
                           : hf_arena_alloc_aligned(native(), size, multiple);
         if (block == nullptr) [[unlikely]]
-            detail::arena_refused(multiple);
+            detail::arena_refused(native(), multiple);
         if constexpr (prefetch != 0)
             __builtin_prefetch(static_cast<const char *>(block) + size + prefetch, 1);
         return block;

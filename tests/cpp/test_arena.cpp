@@ -48,6 +48,15 @@ TEST(fixed_arena_throws_bad_alloc_when_full) {
     CHECK_THROWS(arena.allocate(64), std::bad_alloc);
     CHECK_THROWS(arena.allocate(64), hf::OutOfMemory);
     CHECK(arena.try_allocate(64) == nullptr);
+    try {
+        (void)arena.allocate(500);
+        CHECK(false);
+    } catch (const hf::ArenaFull &full) {
+        CHECK_EQ(full.asked(), std::size_t{500});
+        CHECK_EQ(full.left(), std::size_t{16});
+        CHECK_EQ(std::string(full.what()),
+                 "arena '' is full: 500 bytes were asked for, 16 are left");
+    }
     CHECK_THROWS(arena.allocate_aligned(8, 48), hf::InvalidArgument);
     CHECK_THROWS(arena.allocate_aligned(64, 0), hf::OutOfMemory);
     CHECK_THROWS(arena.array<double>(static_cast<std::size_t>(-1) / 4), std::bad_array_new_length);
