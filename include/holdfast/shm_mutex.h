@@ -11,8 +11,8 @@
  *           are HF_OK again. Unlocked without that, the next one is told the same: the doubt stays
  *           until somebody answers for the data, and nobody is shut out for ever.
  *           A thread that ended with the lock is noticed by the other threads of its process.
- * Order     not first come, first served, but of those who wait who has waited for 1 ms goes first. A
- *           try (timeout 0) takes what is free.
+ * Order     not first come, first served, but who has waited for 1 ms goes before who has not: a try
+ *           (timeout 0) may be refused for so long though nobody has it.
  * Caveats
  *  - Not recursive: locking twice is HF_E_BUSY. Unlocking another's is HF_E_INVALID and names it.
  *  - It belongs to the thread: unlock where it was locked. The child of a fork holds nothing. */
@@ -37,8 +37,8 @@ HF_API hf_status hf_shm_mutex_open(hf_shm *shm, const char *name, hf_shm_mode mo
 /* Unlocks nothing; leaving the segment does, and the next one gets HF_E_OWNER_DIED. */
 HF_API void hf_shm_mutex_close(hf_shm_mutex *mutex);
 
-/* HF_OK and HF_E_OWNER_DIED: this thread has it. HF_E_TIMEOUT: another one had it all the time (0:
- * now). HF_E_BUSY: this thread has it already. */
+/* HF_OK and HF_E_OWNER_DIED: this thread has it. HF_E_TIMEOUT: another one had it all the time, or
+ * goes first (0: now). HF_E_BUSY: this thread has it already. */
 HF_API hf_status hf_shm_mutex_lock(hf_shm_mutex *mutex, uint64_t timeout_ns);
 HF_API hf_status hf_shm_mutex_unlock(hf_shm_mutex *mutex);
 /* After HF_E_OWNER_DIED, with the lock held: what it protects is right again. HF_E_INVALID: this thread

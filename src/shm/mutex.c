@@ -9,8 +9,9 @@
  * Invariants  taking, owning and taking over are one compare-and-swap of one word each. A dead owner's
  *             number is pinned while its word is taken over: it cannot come back to life in between.
  * Order       who has waited for 1 ms sets HURRY; then a free word is for those who have waited that
- *             long. They may have given up or been killed, and nobody can tell: so whoever will wait no
- *             longer takes a free word whatever the flag says.
+ *             long. Who gives up takes the flag down. They may have been killed, and nobody can tell: so
+ *             a handle that was refused a free word waits from then on, also between its tries, and
+ *             goes before who has not when 1 ms is over; a new handle has waited for ever.
  * Killed      before the release: recover or the next taker does it. After it, before the wake-up:
  *             sleepers look again within 50 ms.
  * Threads     every function from any thread of any process.
@@ -36,6 +37,7 @@ struct mutex_state {
 struct hf_shm_mutex {
     struct hfi_shm_part part;
     struct mutex_state *state;
+    _Atomic uint64_t refused_ns; /* clock at which a free word was refused first; 0: was not */
 };
 
 extern const struct hfi_shm_kind hfi_shm_mutex_kind;
@@ -99,6 +101,7 @@ hf_status hf_shm_mutex_open(hf_shm *shm, const char *name, hf_shm_mode mode,
     hf_shm_mutex *mutex = hfi_shm_handle_open(shm, mode, &request, sizeof *mutex, &status);
     if (!mutex) return status;
     mutex->state = mutex_state(&mutex->part);
+    atomic_init(&mutex->refused_ns, 1);
     mutex_watch_forks();
     *mutex_out = mutex;
     return HF_OK;
@@ -175,6 +178,8 @@ static hf_status mutex_wait_once(hf_shm_mutex *mutex, struct mutex_wait *wait, u
 static hf_status mutex_refuse(hf_shm_mutex *mutex, hf_status status, const char *what) {
     const uint64_t word = hfi_shm_load64(&mutex->state->word);
     const uint32_t owner = word_owner(word);
+    if (owner == 0 && status == HF_E_TIMEOUT)
+        return hfi_shm_say(status, "%s: others have waited longer for the mutex", what);
     if (owner == 0) return hfi_shm_say(status, "%s: nobody has the mutex", what);
     return hfi_shm_say(status,
                        "%s: thread %" PRIu32 " of participant %" PRIu32 " has the mutex; this is "
@@ -183,8 +188,27 @@ static hf_status mutex_refuse(hf_shm_mutex *mutex, hf_status status, const char 
                        hfi_shm_self(mutex->part.shm) - 1);
 }
 
+/* Gives up: the last look. HF_E_TIMEOUT: somebody has it, or goes first. */
+static hf_status mutex_give_up(hf_shm_mutex *mutex, struct mutex_wait *wait) {
+    uint64_t word = hfi_shm_load64(&mutex->state->word);
+    /* A dead owner is to be found also by who waits little or not at all. */
+    if (mutex_take(mutex, wait, &word) ||
+        (word_owner(word) != 0 && mutex_take_over(mutex, wait, word)))
+        return HF_OK;
+    const uint64_t now = hfi_os_clock_ns();
+    /* relaxed: private to this process, and any of several moments will do. */
+    const uint64_t since = atomic_load_explicit(&mutex->refused_ns, memory_order_relaxed);
+    if ((word & MUTEX_HURRY) && now >= wait->hurry_at) /* perhaps ours; others set it again */
+        (void)hfi_shm_swap64(&mutex->state->word, &word, word & ~MUTEX_HURRY);
+    else if (word_owner(word) == 0 && since == 0)
+        atomic_store_explicit(&mutex->refused_ns, now, memory_order_relaxed);
+    return HF_E_TIMEOUT;
+}
+
 /* Having the lock: whether in doubt. */
 static hf_status mutex_taken(hf_shm_mutex *mutex) {
+    /* relaxed: as above. */
+    atomic_store_explicit(&mutex->refused_ns, 0, memory_order_relaxed);
     if ((hfi_shm_load64(&mutex->state->word) & MUTEX_IN_DOUBT) == 0) return HF_OK;
     return hfi_shm_say(HF_E_OWNER_DIED,
                        "the mutex is locked now; who had it before was killed: look at what it "
@@ -195,12 +219,14 @@ hf_status hf_shm_mutex_lock(hf_shm_mutex *mutex, uint64_t timeout_ns) {
     if (!mutex) return hfi_shm_say(HF_E_INVALID, "hf_shm_mutex_lock: mutex is NULL");
     const uint32_t self = hfi_shm_self(mutex->part.shm);
     if (self == 0) return hfi_shm_closed(mutex->part.shm);
-    struct mutex_wait wait = {.mine = (uint64_t)mutex_thread() << 32 | self,
-                              .hurry_at = UINT64_MAX};
+    struct mutex_wait wait = {.mine = (uint64_t)mutex_thread() << 32 | self};
     uint64_t word = 0;
     if (hfi_shm_swap64(&mutex->state->word, &word, wait.mine)) return HF_OK;
     if ((word & ~MUTEX_FLAGS) == wait.mine)
         return hfi_shm_say(HF_E_BUSY, "this thread has the mutex already: it is not recursive");
+    /* relaxed: as above. */
+    const uint64_t since = atomic_load_explicit(&mutex->refused_ns, memory_order_relaxed);
+    wait.hurry_at = since != 0 ? since + HURRY_NS : UINT64_MAX;
     if (mutex_take(mutex, &wait, &word)) return mutex_taken(mutex);
     const uint64_t deadline = hfi_shm_deadline(timeout_ns);
     struct hfi_shm_spin spin = {0};
@@ -208,17 +234,15 @@ hf_status hf_shm_mutex_lock(hf_shm_mutex *mutex, uint64_t timeout_ns) {
         word = hfi_shm_load64(&mutex->state->word);
         if (mutex_take(mutex, &wait, &word)) return mutex_taken(mutex);
     }
-    wait.hurry_at = hfi_shm_is_woven() ? 0 : hfi_os_clock_ns() + HURRY_NS;
+    if (hfi_shm_is_woven())
+        wait.hurry_at = 0;
+    else if (since == 0)
+        wait.hurry_at = hfi_os_clock_ns() + HURRY_NS;
     hf_status status = timeout_ns == 0 ? HF_E_TIMEOUT : HF_E_EMPTY;
     while (status == HF_E_EMPTY)
         status = mutex_wait_once(mutex, &wait, deadline);
+    if (status == HF_E_TIMEOUT) status = mutex_give_up(mutex, &wait);
     if (status == HF_OK) return mutex_taken(mutex);
-    /* The last look: a dead owner is to be found also by who waits little or not at all. */
-    word = hfi_shm_load64(&mutex->state->word);
-    wait.hurry_at = 0;
-    if (mutex_take(mutex, &wait, &word) ||
-        (word_owner(word) != 0 && mutex_take_over(mutex, &wait, word)))
-        return mutex_taken(mutex);
     return mutex_refuse(mutex, HF_E_TIMEOUT, "hf_shm_mutex_lock");
 }
 

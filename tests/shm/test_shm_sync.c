@@ -299,21 +299,54 @@ static void test_owner_died_is_said_until_somebody_answers_for_it(void) {
     OK(hf_shm_close(shm));
 }
 
-/* Who has waited for 1 ms asks to go first; nobody knows whether it waits still. */
+/* Who has waited for 1 ms asks to go first. */
 static void test_a_try_takes_what_is_free_after_others_gave_up(void) {
     hf_shm *mine = help_make(name, 1 << 20), *theirs = help_join(name);
     hf_shm_mutex *here = mutex_open(mine), *there = mutex_open(theirs);
-    for (int round = 0; round < 2; round++) {
+    for (int round = 0; round < 4; round++) {
         OK(hf_shm_mutex_lock(here, 0));
         CHECK_EQ(hf_shm_mutex_lock(there, 5 * MS), HF_E_TIMEOUT);
         OK(hf_shm_mutex_unlock(here));
-        OK(hf_shm_mutex_lock(here, round == 0 ? 0 : MS / 10));
+        OK(hf_shm_mutex_lock(here, round % 2 == 0 ? 0 : MS / 10));
         OK(hf_shm_mutex_unlock(here));
     }
     hf_shm_mutex_close(here);
     hf_shm_mutex_close(there);
     OK(hf_shm_close(theirs));
     OK(hf_shm_close(mine));
+}
+
+static void body_waits_for_the_mutex(hf_shm *shm) {
+    (void)hf_shm_mutex_lock(mutex_open(shm), HF_FOREVER);
+    CHECK_FAIL("it was to be killed while it waited");
+}
+
+/* Nobody can tell that those who asked to go first were killed. */
+static void test_tries_are_let_through_after_those_who_hurry_were_killed(void) {
+    hf_shm *shm = help_make(name, 1 << 20);
+    hf_shm_mutex *mutex = mutex_open(shm), *fresh = NULL;
+    for (int round = 0; round < 3; round++) {
+        hf_status status = HF_E_TIMEOUT;
+        OK(hf_shm_mutex_lock(mutex, HF_FOREVER));
+        pid_t child = help_run(name, body_waits_for_the_mutex);
+        usleep(20000);
+        help_kill(child);
+        OK(hf_shm_mutex_unlock(mutex));
+        if (round == 1) { /* a handle that is opened for one try */
+            fresh = mutex_open(shm);
+            status = hf_shm_mutex_lock(fresh, 0);
+            hf_shm_mutex_close(fresh);
+        }
+        for (int tries = 0; status == HF_E_TIMEOUT && tries < 1000; tries++) {
+            CHECK(round != 1);
+            status = hf_shm_mutex_lock(mutex, round == 0 ? 0 : MS / 10);
+            usleep(500);
+        }
+        OK(status);
+        OK(hf_shm_mutex_unlock(mutex));
+    }
+    hf_shm_mutex_close(mutex);
+    OK(hf_shm_close(shm));
 }
 
 static void test_who_waits_little_finds_a_dead_owner(void) {
@@ -393,6 +426,7 @@ int main(void) {
     CHECK_RUN(test_mutex_refuses_what_is_wrong);
     CHECK_RUN(test_owner_died_is_said_until_somebody_answers_for_it);
     CHECK_RUN(test_a_try_takes_what_is_free_after_others_gave_up);
+    CHECK_RUN(test_tries_are_let_through_after_those_who_hurry_were_killed);
     CHECK_RUN(test_who_waits_little_finds_a_dead_owner);
     CHECK_RUN(test_thread_that_ended_with_the_lock_is_noticed);
     CHECK_RUN(test_who_waits_gets_it_in_the_end);
