@@ -138,7 +138,7 @@ static void *middle_reuse(hf_heap *heap, struct hfi_tcache *tc, size_t size, int
 }
 
 void *hfi_alloc(hf_heap *heap, size_t size, size_t alignment, int domain, bool zero) {
-    if (hfi_unlikely(heap->is_default) && !hfi_start()) return NULL;
+    if (hfi_unlikely(heap->is_default) && !hfi_start()) return hfi_heap_failed(heap);
     struct hfi_tcache *tc = cache_of(heap);
     if (size > HFI_SMALL_MAX && alignment <= 16) {
         void *kept = middle_reuse(heap, tc, size, domain);
@@ -387,7 +387,7 @@ void *hfi_realloc(hf_heap *heap, void *pointer, size_t size, int domain) {
     struct hfi_live live;
     if (block == NULL) return hfi_alloc(heap, size, 16, domain, false);
     if (size == 0) {
-        hfi_free(NULL, block, domain, SIZE_MAX);
+        hfi_free(heap->is_default ? NULL : heap, block, domain, SIZE_MAX);
         return NULL;
     }
     if (!hfi_resolve(block, &live)) {
@@ -417,6 +417,7 @@ void *hfi_realloc(hf_heap *heap, void *pointer, size_t size, int domain) {
         if (same != NULL) {
             if (tc != NULL && same == block) hfi_own_add(tc->in_place, 1);
             if (tc != NULL && same != block) hfi_own_add(tc->moved, 1);
+            hfi_heap_check_growth(live.heap);
             return same;
         }
     }
