@@ -78,7 +78,6 @@ class Report:
 Callback = Callable[[Report], object]
 
 _lock = threading.RLock()  # re-entered when a safe point falls inside on_corruption
-_callbacks: tuple[Callback, ...] = ()
 _raising = False
 
 
@@ -90,18 +89,18 @@ class Watch:
 
     def remove(self) -> None:
         """Stop calling; again does nothing."""
-        global _callbacks
+        global _watches
         with _lock:
-            rest = list(_callbacks)
-            if self.callback in rest:
-                rest.remove(self.callback)
-            _callbacks = tuple(rest)
+            _watches = tuple(watch for watch in _watches if watch is not self)
 
     def __enter__(self) -> Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.remove()
+
+
+_watches: tuple[Watch, ...] = ()
 
 
 def on_corruption(callback: Callback) -> Watch:
@@ -119,14 +118,15 @@ def on_corruption(callback: Callback) -> Watch:
     Watch
         Removes the callback again.
     """
-    global _callbacks
+    global _watches
     if not callable(callback):
         raise InvalidArgumentError("on_corruption takes a function of one Report")
+    watch = Watch(callback)
     with _lock:
         safe_point.add_poller(_poll)
         _core.watch_reports()
-        _callbacks = (*_callbacks, callback)
-    return Watch(callback)
+        _watches = (*_watches, watch)
+    return watch
 
 
 def policy(value: str) -> None:
@@ -181,7 +181,7 @@ def report_count() -> int:
 def _poll() -> None:
     while (fields := _core.take_report()) is not None:
         report = Report(**fields)
-        for callback in _callbacks:
-            _core.call_quietly(callback, report)
+        for watch in _watches:
+            _core.call_quietly(watch.callback, report)
     if _raising:
         raise_pending()

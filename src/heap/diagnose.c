@@ -151,9 +151,9 @@ static bool guess_size(const char *block, size_t extent, size_t *size_out, uint6
     return false;
 }
 
-/* A damaged trailer is met by its own block and by the one behind it: the first to see it reports.
- * Few are remembered; a report more is the worst that can happen. Memory of a damaged slab is used
- * again only after its heap died, hence the number. */
+/* Damage is met by a walk, by the free of its block and by that of the one behind it: the first to
+ * see it reports. Few are remembered; a report more is the worst that can happen. Memory of a
+ * damaged slab is used again only after its heap died, hence the number. */
 static bool first_to_report(const hf_heap *heap, const char *trailer) {
     static _Atomic uint64_t met[64];
     uint64_t key = (uint64_t)(uintptr_t)trailer ^ heap->id << 48;
@@ -211,8 +211,7 @@ static void report_damaged(hf_heap *heap, const char *block, size_t extent, stru
         }
     }
     quarantine(owner);
-    if (trailer_whole || first_to_report(heap, hfi_block_trailer(block, extent)))
-        emit(heap, &report);
+    if (first_to_report(heap, hfi_block_trailer(block, extent))) emit(heap, &report);
 }
 
 static void report_plain(hf_heap *heap, hf_report_kind kind, const void *address, const void *block,

@@ -95,16 +95,30 @@ def test_overflow_is_told_to_the_callback_with_everything_known(profile: str) ->
     assert holdfast.recent_reports()[-1].block == report.block
 
 
+@pytest.mark.parametrize("size", [100, 100_000, 3 << 20])
+def test_damage_that_a_walk_told_is_not_told_again_by_the_free(size: int) -> None:
+    heap = Heap()
+    buffer = overflow(heap, size)
+    assert heap.check() == 1
+    buffer.release()
+    assert heap.check() == 0
+    assert heap.stats().reports == 1
+
+
 def test_removed_callback_is_not_called() -> None:
     seen: list[Report] = []
     watch = holdfast.on_corruption(seen.append)
-    watch.remove()
     watch.remove()
     heap = Heap()
     buffer = overflow(heap)
     assert heap.check() == 1
     assert not seen
-    del buffer
+    with holdfast.on_corruption(seen.append):
+        watch.remove()  # again: the other one stays
+        other = overflow(heap)
+        assert heap.check() == 1
+    assert len(seen) == 1
+    del buffer, other
 
 
 def test_callback_may_use_the_heap_and_what_it_raises_does_not_escape(
