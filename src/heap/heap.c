@@ -32,8 +32,6 @@ hfi_lock hfi_registry_lock = HFI_LOCK_INIT(HFI_RANK_REGISTRY);
 hf_heap *hfi_heaps;
 struct hfi_thread *hfi_threads;
 
-#define HFI_CONSTRUCTOR_FIRST 101 /* up to 100 is the C library's */
-
 static _Atomic uint32_t
     start_state; /* 0 not begun, or refused: the next call tries again; 1 under way, 2 done */
 static _Atomic uint32_t libc_ready;
@@ -231,8 +229,9 @@ static bool another_copy_serves(void) {
 }
 
 /* Runs when libc is up: before this point nobody forks and no thread ends. Before every constructor
- * without a priority, ours of src/preload among them: those ask for options. */
-__attribute__((constructor(HFI_CONSTRUCTOR_FIRST))) static void libc_is_ready(void) {
+ * without a priority, ours of src/preload among them: those ask for options. Behind the first one
+ * (up to 100 is the C library's), which finds pthread_create: from here on a free may call it. */
+__attribute__((constructor(102))) static void libc_is_ready(void) {
     if (another_copy_serves()) return;
     (void)hfi_start();
     hfi_tcache_start();

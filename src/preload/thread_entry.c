@@ -55,7 +55,7 @@ PASS_THROUGH(thrd_create, (thrd_t * thread, thrd_start_t start, void *argument),
 PASS_THROUGH(thrd_join, (thrd_t thread, int *result_out), (thread, result_out))
 PASS_THROUGH(thrd_detach, (thrd_t thread), (thread))
 
-/* Before every constructor without a number, the one that allows the reclaim thread among them. */
+/* Before heap.c's, which allows the reclaim thread. */
 __attribute__((constructor(101))) static void look_up(void) {
     atomic_store_explicit(&real_pthread_create, dlsym(RTLD_NEXT, "pthread_create"),
                           memory_order_relaxed);
