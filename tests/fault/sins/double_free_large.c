@@ -1,4 +1,5 @@
 // expect: checked,hardened,debug DOUBLE_FREE found_by=free owner=large
+// expect: fast DOUBLE_FREE found_by=free owner=large
 // with: 2000000 4000000
 #include "../sin.h"
 

@@ -1,4 +1,5 @@
 // expect: checked,hardened,debug INVALID_FREE|DOUBLE_FREE|INTERIOR_FREE found_by=free
+// expect: fast INVALID_FREE|DOUBLE_FREE|INTERIOR_FREE found_by=free
 // with: 24 1000 50000 2000000
 #include "../sin.h"
 

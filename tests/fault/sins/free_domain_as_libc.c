@@ -1,4 +1,5 @@
 // expect: checked,hardened,debug DOMAIN_MISMATCH size=n found_by=free
+// expect: fast none
 // with: 24 1000 50000
 #include "../sin.h"
 

@@ -1,4 +1,5 @@
 // expect: checked,hardened,debug FOREIGN_FREE size=n found_by=free
+// expect: fast FOREIGN_FREE size=e found_by=free
 // with: 24 1000 50000 2000000
 #include "../sin.h"
 

@@ -1,4 +1,5 @@
 // expect: checked,hardened,debug INTERIOR_FREE size=n found_by=free owner=large
+// expect: fast INTERIOR_FREE found_by=free owner=large
 // with: 2000000 9000000
 #include "../sin.h"
 

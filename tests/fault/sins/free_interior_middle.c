@@ -1,4 +1,5 @@
 // expect: checked,hardened,debug INTERIOR_FREE size=n found_by=free owner=middle
+// expect: fast INTERIOR_FREE found_by=free owner=middle
 // with: 40000 100000 500000
 #include "../sin.h"
 

@@ -1,4 +1,5 @@
 // expect: checked,hardened,debug DOMAIN_MISMATCH size=n found_by=free domain=py_obj freed_as=py_raw
+// expect: fast none
 // with: 24 1000 50000 2000000
 #include "../sin.h"
 

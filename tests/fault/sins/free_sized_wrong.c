@@ -1,4 +1,5 @@
 // expect: checked,hardened,debug SIZE_MISMATCH size=n found_by=free given_size=n+1
+// expect: fast none
 // with: 1..24 100 1000 50000 2000000
 #include "../sin.h"
 

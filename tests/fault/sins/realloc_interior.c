@@ -1,4 +1,5 @@
 // expect: checked,hardened,debug INTERIOR_FREE size=n found_by=realloc
+// expect: fast INTERIOR_FREE found_by=realloc
 // with: 100 1000 50000 2000000
 #include "../sin.h"
 
