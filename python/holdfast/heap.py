@@ -14,9 +14,10 @@ Threads     every method may be called from any thread.
 from __future__ import annotations
 
 import math
+import operator
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from holdfast import _core
 from holdfast.errors import BusyError, InvalidArgumentError
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["Buffer", "Heap", "default_heap"]
 
 Buffer = _core.Buffer
+
+_MOST = 1 << 63  # what is above is refused like this: no machine has it
 
 
 class Heap(Limited, Handle):
@@ -117,14 +120,14 @@ class Heap(Limited, Handle):
         if align < 1 or align & (align - 1):
             raise InvalidArgumentError(f"align must be a power of two, it is {align}")
         try:
-            buffer = self._core.allocate(size, align)
+            buffer = self._core.allocate(min(size, _MOST), min(align, _MOST))
         finally:
             settle()
         return buffer
 
     def array(
         self,
-        shape: int | Sequence[int],
+        shape: SupportsIndex | Sequence[SupportsIndex],
         dtype: npt.DTypeLike = "f8",
         *,
         align: int = 64,
@@ -159,7 +162,9 @@ class Heap(Limited, Handle):
         kind = np.dtype(dtype)
         if kind.hasobject:
             raise InvalidArgumentError(f"dtype {kind} holds Python objects; use plain data")
-        lengths = (shape,) if isinstance(shape, int) else tuple(shape)
+        if hasattr(shape, "__index__"):
+            shape = (operator.index(shape),)
+        lengths = tuple(operator.index(length) for length in shape)
         if any(length < 0 for length in lengths):
             raise InvalidArgumentError(f"shape must not be negative, it is {lengths}")
         size = math.prod(lengths) * kind.itemsize
@@ -211,7 +216,7 @@ class Heap(Limited, Handle):
         if size < 0:
             raise InvalidArgumentError(f"size must not be negative, it is {size}")
         try:
-            self._core.resize(buffer, size)
+            self._core.resize(buffer, min(size, _MOST))
         finally:
             settle()
 
@@ -310,6 +315,9 @@ def default_heap() -> Heap:
     Heap
         It cannot be closed.
     """
-    heap = Heap.__new__(Heap)
-    Limited.__init__(heap, _core.default_heap())
-    return heap
+    return _default
+
+
+# One object for all who ask: it keeps the callback of its soft limit.
+_default = Heap.__new__(Heap)
+Limited.__init__(_default, _core.default_heap())

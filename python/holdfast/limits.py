@@ -43,21 +43,29 @@ def set_limit(
 ) -> None:
     """Set the limits of one heap; see `limit`."""
     global _watches
-    hard_bytes, soft_bytes = parse_size(hard), parse_size(soft)
+    hard_bytes, soft_bytes = parse_size(hard), parse_size(soft, "soft")
+    if on_soft is not None and not callable(on_soft):
+        raise InvalidArgumentError("on_soft takes a function of one number")
     if on_soft is not None and not soft_bytes:
         raise InvalidArgumentError("on_soft needs a soft limit: give soft= as well")
     if hard_bytes and soft_bytes > hard_bytes:
         raise InvalidArgumentError("the soft limit is above the hard one")
     with _lock:
+        before = _watches, owner._on_soft
         watch = None
         rest = tuple(w for w in _watches if w[0]() not in (None, owner))
         if on_soft is not None:
             watch = _core.SoftLimit()
             rest = (*rest, (weakref.ref(owner), watch))
             safe_point.add_poller(_poll)
-        owner._core.limit(hard_bytes, soft_bytes, watch)
-        owner._on_soft = on_soft
-        _watches = rest
+        # First: a limit that is crossed already is told while it is set.
+        _watches, owner._on_soft = rest, on_soft
+        try:
+            owner._core.limit(hard_bytes, soft_bytes, watch)
+        except BaseException:
+            _watches, owner._on_soft = before
+            raise
+    safe_point.settle()
 
 
 def limit(

@@ -7,7 +7,6 @@ Fails with  InvalidArgumentError, with the sentence of the C parser.
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from holdfast import _core
@@ -74,7 +73,7 @@ def parse_size(value: str | int | None, name: str = "limit") -> int:
     if value is None:
         return 0
     if isinstance(value, str):
-        value = re.sub(r"^(\d+)\s*([KMGT]?)(?:i?B)?$", r"\1\2", value.strip())
+        value = value.strip()
     try:
         size = build({"limit": value}).values()["limit"]
     except InvalidArgumentError as error:

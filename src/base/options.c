@@ -205,9 +205,11 @@ static bool parse_choice(const hfi_option *option, const char *text, uint64_t *v
     return false;
 }
 
-/* Bits to shift for a suffix K, M, G, T, each also with B or iB; -1 if `text` is none. */
+/* Bits to shift for a suffix K, M, G, T, each also with B or iB, blanks in front; -1 if `text` is none. */
 static int suffix_shift(const char *text) {
     static const char letters[] = "kmgt";
+    while (*text == ' ')
+        text++;
     if (*text == '\0' || same_word(text, strlen(text), "b", 1)) return 0;
     for (int i = 0; letters[i] != '\0'; i++) {
         if (fold(*text) != letters[i]) continue;

@@ -84,6 +84,7 @@ static void test_sizes_take_suffixes(void) {
         {"1k", 1024},
         {"64M", 64 << 20},
         {"64MiB", 64 << 20},
+        {"64 MiB", 64 << 20},
         {"64mb", 64 << 20},
         {"3G", 3ull << 30},
         {"2T", 2ull << 40},

@@ -175,7 +175,7 @@ def test_default_heap_cannot_be_closed() -> None:
     assert not heap.closed
 
 
-@pytest.mark.parametrize("shape", [(), 7, (3, 4), (2, 0, 5), (5, 1, 3)])
+@pytest.mark.parametrize("shape", [(), 7, np.int64(7), (3, np.int32(4)), (2, 0, 5), (5, 1, 3)])
 @pytest.mark.parametrize("dtype", ["f8", "u1", "c16", [("a", "i4"), ("b", "f8")]])
 def test_array_has_shape_and_dtype_and_no_copy(heap: Heap, shape: object, dtype: object) -> None:
     array = heap.array(shape, dtype, align=256, zero=True)  # type: ignore[arg-type]
@@ -241,11 +241,19 @@ def test_allocate_with_a_bad_argument_is_refused(heap: Heap, size: int, align: i
         heap.allocate(size, align)
 
 
-def test_allocate_of_more_than_there_is_raises_memory_error(heap: Heap) -> None:
-    with pytest.raises(OutOfMemoryError) as caught:
-        heap.allocate(1 << 60)
-    assert isinstance(caught.value, MemoryError)
-    heap.free(heap.allocate(100))
+@pytest.mark.parametrize("size", [1 << 60, 1 << 63, 1 << 64, 1 << 80])
+def test_more_than_there_is_raises_memory_error(heap: Heap, size: int) -> None:
+    buffer = heap.allocate(100)
+    for sin in (
+        lambda: heap.allocate(size),
+        lambda: heap.allocate(100, align=size),
+        lambda: heap.resize(buffer, size),
+        lambda: heap.array((size, size)),
+    ):
+        with pytest.raises(OutOfMemoryError) as caught:
+            sin()
+        assert isinstance(caught.value, MemoryError)
+    heap.free(buffer)
 
 
 def test_view_shows_every_live_block(heap: Heap) -> None:

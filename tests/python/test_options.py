@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from typing import Any
 
 import holdfast
 import pytest
@@ -143,6 +144,38 @@ def test_soft_limit_tells_once_per_crossing() -> None:
         heap.free(small)
 
 
+def test_soft_limit_of_the_default_heap_is_told_whoever_set_it() -> None:
+    code = """
+import gc, holdfast
+crossed = []
+holdfast.default_heap().limit(None, soft="64M", on_soft=crossed.append)
+gc.collect()
+big = holdfast.default_heap().allocate(128 << 20)
+assert crossed and crossed[0] > 64 << 20, crossed
+"""
+    subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
+
+
+def test_soft_limit_that_is_crossed_already_is_told() -> None:
+    crossings: list[int] = []
+    with Heap() as heap:
+        block = heap.allocate(16 << 20)
+        heap.limit(None, soft="8 MiB", on_soft=crossings.append)
+        assert len(crossings) == 1
+        heap.free(block)
+
+
+def test_soft_limit_crossed_by_a_block_that_grows_in_place_is_told() -> None:
+    crossings: list[int] = []
+    with Heap() as heap:
+        heap.limit(None, soft="32M", on_soft=crossings.append)
+        block = heap.allocate(24 << 20)
+        assert crossings == []
+        heap.resize(block, 40 << 20)
+        assert len(crossings) == 1
+        heap.free(block)
+
+
 def test_heap_and_a_callback_that_knows_it_die_together() -> None:
     def made() -> weakref.ref[Heap]:
         heap = Heap()
@@ -195,6 +228,17 @@ heap.free(heap.allocate(1 << 30))
 def test_contradicting_limits_are_refused(hard: str, soft: str | None, sentence: str) -> None:
     with Heap() as heap, pytest.raises(InvalidArgumentError, match=sentence):
         heap.limit(hard, soft=soft, on_soft=print)
+
+
+def test_callback_that_is_no_function_is_refused() -> None:
+    not_callable: Any = "text"
+    with Heap() as heap, pytest.raises(InvalidArgumentError, match="function"):
+        heap.limit(None, soft="8M", on_soft=not_callable)
+
+
+def test_size_takes_a_blank_before_its_unit_everywhere() -> None:
+    with Heap(limit="64 MiB", limit_soft="8 MiB") as heap, pytest.raises(OutOfMemoryError):
+        heap.allocate(65 << 20)
 
 
 def test_library_says_what_it_is() -> None:
