@@ -269,7 +269,8 @@ def test_no_directory_for_reports(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [(None, "cannot be read"), ("not json", "is not JSON"), ("[]", "is not a report"),
-     ('{"schema": "holdfast.run", "schema_version": 99}', "schema version 99")],
+     ('{"schema": "holdfast.run", "schema_version": 99}', "schema version 99"),
+     ('{"schema": "holdfast.run", "schema_version": 1}', "damaged")],
 )  # fmt: skip
 def test_report_refuses_what_is_none(tmp_path: Path, text: str | None, said: str) -> None:
     path = tmp_path / "r.json"

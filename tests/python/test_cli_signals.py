@@ -40,6 +40,12 @@ print(dict(seen), flush=True)
 NAMES = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGWINCH"]
 
 
+@pytest.fixture(autouse=True)
+def reports_of_the_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is killed leaves its directory behind: not for ever."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+
 @pytest.fixture
 def counter(tmp_path: Path) -> Path:
     return script(tmp_path, COUNTER)

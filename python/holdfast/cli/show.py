@@ -38,7 +38,10 @@ def report(words: list[str]) -> int:
         )
     from holdfast import ui
 
-    ui.show(found, sys.stdout)
+    try:
+        ui.show(found, sys.stdout)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise UsageError(f"{words[0]} is a damaged report: parts of it are missing") from None
     return 0
 
 
