@@ -154,10 +154,10 @@ static bool guess_size(const char *block, size_t extent, size_t *size_out, uint6
 /* Damage is met by a walk, by the free of its block and by that of the one behind it: the first to
  * see it reports. Few are remembered; a report more is the worst that can happen. Memory of a
  * damaged slab is used again only after its heap died, hence the number. */
-static bool first_to_report(const hf_heap *heap, const char *trailer) {
+static bool first_to_report(const hf_heap *heap, const char *damaged) {
     static _Atomic uint64_t met[64];
-    uint64_t key = (uint64_t)(uintptr_t)trailer ^ heap->id << 48;
-    _Atomic uint64_t *slot = &met[((uintptr_t)trailer >> 3) % 64];
+    uint64_t key = (uint64_t)(uintptr_t)damaged ^ heap->id << 48;
+    _Atomic uint64_t *slot = &met[((uintptr_t)damaged >> 3) % 64];
     /* relaxed: two threads that meet here at once both report. */
     if (atomic_load_explicit(slot, memory_order_relaxed) == key) return false;
     atomic_store_explicit(slot, key, memory_order_relaxed);
@@ -274,7 +274,7 @@ static void report_header(hf_heap *heap, const char *payload, size_t extent,
     report.bytes_count = (uint32_t)(report.damage_length < 16 ? report.damage_length : 16);
     memcpy(report.bytes, payload + report.damage_offset, report.bytes_count);
     quarantine(owner);
-    emit(heap, &report);
+    if (first_to_report(heap, payload)) emit(heap, &report);
 }
 
 static void diagnose_middle(struct hfi_middle_pool *pool, const char *address,
@@ -307,12 +307,17 @@ static void diagnose_large(struct hfi_large *large, const char *address, const c
     /* Freed and resting, or out of service: its memory may fault. */
     if (!large->live) {
         bool start = address == large->payload;
+        if (start && large->held) { /* told by the walk; this is its first free */
+            large->held = strcmp(found_by, "free") != 0;
+            return;
+        }
         report_plain(heap, start ? HF_REPORT_DOUBLE_FREE : HF_REPORT_INVALID_FREE, address,
                      start ? address : NULL, 0, HFI_NOTE_MAX + 1, found_by);
         return;
     }
     uint64_t note =
         heap->trailer ? hfi_block_note(large->payload, large->extent) : HFI_NOTE_MAX + 1;
+    large->held = hfi_found_by != NULL;
     if (address != large->payload)
         report_plain(heap, HF_REPORT_INTERIOR_FREE, address, large->payload, large->extent, note,
                      found_by);

@@ -13,6 +13,7 @@ struct hfi_large {
     _Atomic bool live;      /* false: quarantined, or on its way to the list     */
     bool guarded;           /* a guard page right behind the payload             */
     bool resting;           /* freed, and a guard all over: any access faults    */
+    bool held;              /* a walk found it damaged: the program did not free it yet */
     hf_heap *heap;
     char *base; /* of the segment                                    */
     size_t slices;

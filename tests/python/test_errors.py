@@ -103,6 +103,7 @@ def test_damage_that_a_walk_told_is_not_told_again_by_the_free(size: int) -> Non
     buffer.release()
     assert heap.check() == 0
     assert heap.stats().reports == 1
+    assert heap.stats().adds_up()
 
 
 def test_removed_callback_is_not_called() -> None:
