@@ -257,6 +257,8 @@ static uint64_t warm_bytes(void) {
     return hfi_segment_dirty(HFI_ZONE_SMALL) + hfi_segment_dirty(HFI_ZONE_HUGE);
 }
 
+__thread bool hfi_limit_met __attribute__((tls_model("initial-exec")));
+
 /* Would `total` break the hard limit? Notes it if it crosses the soft one with these bytes. */
 static bool limits_allow(hf_heap *heap, uint64_t total, size_t bytes) {
     uint64_t hard = atomic_load_explicit(&heap->limit_hard, memory_order_relaxed);
@@ -267,7 +269,7 @@ static bool limits_allow(hf_heap *heap, uint64_t total, size_t bytes) {
         warm = warm_bytes();
     }
     if (hfi_unlikely(hard != 0 && total + warm > hard)) {
-        atomic_fetch_add_explicit(&heap->limit_hits, 1, memory_order_relaxed);
+        hfi_limit_met = true;
         return false;
     }
     uint64_t soft = atomic_load_explicit(&heap->limit_soft, memory_order_relaxed);
@@ -319,6 +321,7 @@ static bool external_charge(size_t bytes) {
     uint64_t mapped = atomic_load_explicit(&heap->mapped, memory_order_relaxed);
     if (limits_allow(heap, mapped + external, bytes)) return true;
     external_discharge(bytes);
+    hfi_heap_limited(heap);
     return false;
 }
 
@@ -344,6 +347,10 @@ void hfi_heap_grown(hf_heap *heap) {
     hfi_lock_release(&hfi_registry_lock);
     uint64_t held = atomic_load(&heap->mapped) + atomic_load(&heap->external);
     if (callback != NULL) callback(heap, held, context);
+}
+
+void hfi_heap_limited(hf_heap *heap) {
+    atomic_fetch_add_explicit(&heap->limit_hits, 1, memory_order_relaxed);
 }
 
 void *hfi_heap_failed(hf_heap *heap) {

@@ -38,6 +38,11 @@ static inline void hfi_heap_check_growth(hf_heap *heap) {
         hfi_heap_grown(heap);
 }
 
+/* The calling thread met the hard limit; cleared by who wants to know. An allocation has more than one
+ * way to memory, and only one that finds none is refused. */
+extern __thread bool hfi_limit_met __attribute__((tls_model("initial-exec")));
+/* Counts an allocation that a limit refused. */
+void hfi_heap_limited(hf_heap *heap);
 /* An allocation failed: counts, sets errno, returns NULL. */
 void *hfi_heap_failed(hf_heap *heap);
 

@@ -137,6 +137,13 @@ static void *middle_reuse(hf_heap *heap, struct hfi_tcache *tc, size_t size, int
     return block;
 }
 
+static inline bool above_limit(hf_heap *heap, size_t size) {
+    uint64_t limit = heap->options.limit_block;
+    if (hfi_likely(limit == 0 || size <= limit)) return false;
+    hfi_heap_limited(heap);
+    return true;
+}
+
 void *hfi_alloc(hf_heap *heap, size_t size, size_t alignment, int domain, bool zero) {
     if (hfi_unlikely(heap->is_default) && !hfi_start()) return hfi_heap_failed(heap);
     struct hfi_tcache *tc = cache_of(heap);
@@ -144,9 +151,7 @@ void *hfi_alloc(hf_heap *heap, size_t size, size_t alignment, int domain, bool z
         void *kept = middle_reuse(heap, tc, size, domain);
         if (kept != NULL) return zero ? memset(kept, 0, size) : kept;
     }
-    uint64_t limit_block = heap->options.limit_block;
-    if (size > PTRDIFF_MAX - HFI_PAGE || alignment > (size_t)1 << 40 ||
-        (limit_block != 0 && size > limit_block))
+    if (size > PTRDIFF_MAX - HFI_PAGE || alignment > (size_t)1 << 40 || above_limit(heap, size))
         return hfi_heap_failed(heap);
     struct block_want want = {.size = size, .alignment = alignment, .total = size};
     bool site = heap->all_sites || sample_due(heap, tc);
@@ -160,8 +165,12 @@ void *hfi_alloc(hf_heap *heap, size_t size, size_t alignment, int domain, bool z
     char *block = take(heap, tc, &want, &extent, &reads_zero);
     if (hfi_unlikely(block == NULL)) {
         hfi_reclaim_for_failure();
+        hfi_limit_met = false;
         block = take(heap, tc, &want, &extent, &reads_zero);
-        if (block == NULL) return hfi_heap_failed(heap);
+        if (block == NULL) {
+            if (hfi_limit_met) hfi_heap_limited(heap);
+            return hfi_heap_failed(heap);
+        }
     }
     if (heap->trailer) {
         size_t kept = HFI_TRAILER + (site ? HFI_SITE_WORD : 0);
@@ -409,8 +418,7 @@ void *hfi_realloc(hf_heap *heap, void *pointer, size_t size, int domain) {
     if (live.heap->trailer && note_domain(live.note) != domain)
         hfi_report_domain(live.heap, block, note_domain(live.note), domain, "realloc");
     bool whole = behind_whole(block, &live);
-    uint64_t limit_block = live.heap->options.limit_block;
-    if (size > PTRDIFF_MAX - HFI_PAGE || (limit_block != 0 && size > limit_block))
+    if (size > PTRDIFF_MAX - HFI_PAGE || above_limit(live.heap, size))
         return hfi_heap_failed(live.heap);
     if (whole) {
         char *same = resize(block, size, &live);

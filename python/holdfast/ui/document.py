@@ -214,7 +214,8 @@ def _condition(stats: Mapping[str, Any]) -> list[Row]:
     rows.append(("returned", f"{returned}; {passes}", "normal"))
     failures, limits = get("failures", 0), get("limit_hits", 0)
     if failures or limits or get("os_failures", 0):
-        text = f"{units.count(failures)} allocations failed, {units.count(limits)} for a limit"
+        what = "allocation" if failures == 1 else "allocations"
+        text = f"{units.count(failures)} {what} failed, {units.count(limits)} for a limit"
         if get("os_failures", 0):
             text += f"; the system refused {units.count(get('os_failures', 0))} times"
         rows.append(("failures", text, "warn"))
