@@ -35,7 +35,7 @@ holdfast_order(malloc_sources
 set(fastest heap/hot heap/hot_hardened heap/middle_stamp arena/arena_alloc)
 set(smallest base/format base/json base/options base/options_check base/owners base/report
     base/report_text base/stats_json base/status heap/api heap/diagnose heap/heap heap/stats
-    os/numa_linux os/thread_linux interop/cpython interop/python_json preload/exec_entry
+    os/numa_linux os/thread_linux interop/cpython interop/python_json interop/raise preload/exec_entry
     preload/exit_report preload/malloc_info preload/sink preload/start)
 foreach(path IN LISTS core_sources malloc_sources)
     file(RELATIVE_PATH name ${PROJECT_SOURCE_DIR}/src ${path})

@@ -40,8 +40,6 @@ __all__ = [
     "WaitTimeoutError",
 ]
 
-MANUAL = "docs/failure-modes.md"
-
 
 class HoldfastError(Exception):
     """Everything the library raises on its own account.
@@ -172,7 +170,7 @@ def from_report(report: Report) -> CorruptionError:
         Of the class named in report.def, with the report attached; not raised.
     """
     kind = _class(REPORT_CLASSES.get(report.kind, "CorruptionError"))
-    error = kind(f"{report.text}\nsee {MANUAL}#{report.anchor}")
+    error = kind(report.text.rstrip())
     assert isinstance(error, CorruptionError)
     error.status = "HF_E_CORRUPT"
     error.report = report

@@ -23,6 +23,7 @@
 #include "frames.h"
 #include "lines.h"
 #include "python_api.h"
+#include "raise.h"
 #include "trim.h"
 
 #define RANGE_COUNT 8
@@ -194,7 +195,13 @@ static void start_arenas(const char *objection) {
 
 void hfi_python_start(void) {
     uint32_t mode = hf_options_active()->python_allocator;
-    if (mode == HF_PYTHON_NONE || !find_interpreter()) return;
+    bool raises = hf_options_active()->on_corruption == HF_POLICY_RAISE;
+    if ((mode == HF_PYTHON_NONE && !raises) || !find_interpreter()) return;
+    if (raises && hfi_python.add_pending_call != NULL) (void)hfi_raise_start(symbol);
+    if (mode == HF_PYTHON_NONE) {
+        hfi_python.present = false; /* it is told, not served */
+        return;
+    }
     const char *objection = layout_objection();
     if (mode == HF_PYTHON_HEAP) hfi_domains_start();
     /* In `heap` mode the interpreter's frame stack still comes from the arena allocator. */

@@ -6,13 +6,14 @@
  * Threads     any, at any time, also in a vfork child; keeps no state and takes no lock. errno is
  *             preserved.
  * Fails with  nothing: a directory that is gone or full costs the report its copy there.
- * Talks to    base/format.h, os.   Called by base/report.c as hfi_report_sink. */
+ * Talks to    base/format.h, interop/raise.h, os.   Called by base/report.c as hfi_report_sink. */
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
 #include "preload.h"
 
+#include "interop/raise.h"
 #include "os/os.h"
 
 /* Three call sites of JSON text and the figures fit many times over. */
@@ -58,5 +59,6 @@ void hfi_sink_report(const hf_report *report) {
     } else {
         report_from_stack(report);
     }
+    hfi_raise_ask();
     errno = saved;
 }

@@ -400,8 +400,45 @@ def test_abort_policy_aborts_and_still_tells(broken: Path) -> None:
     assert "4 B written right past its end" in text
 
 
+RAISED = """
+import ctypes, sys
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+def hurt(size):
+    block = libc.malloc(size)
+    ctypes.memset(block + size, 65, 3)
+    libc.free(ctypes.c_void_p(block))
+for size in (40, 50):
+    try:
+        hurt(size)
+        for _ in range(10):
+            pass
+        print("went on")
+    except Exception as error:
+        print(type(error).__name__, f"of {size} bytes" in str(error))
+hurt(60)
+sys.stdout.write("")
+"""
+
+
+@pytest.mark.parametrize("mode", ["arenas", "heap", "none"])
+def test_raise_policy_raises_in_a_program_that_does_not_import_holdfast(mode: str) -> None:
+    done = holdfast("run", "--on-corruption=raise", f"--python-allocator={mode}", "-c", RAISED)
+    assert done.stdout == b"OverflowedBlockError True\n" * 2
+    assert done.returncode == 1
+    assert b"holdfast.errors.OverflowedBlockError: holdfast: OVERFLOW: " in done.stderr
+
+
+def test_raise_policy_is_a_runtime_error_where_there_is_no_package() -> None:
+    words = ["--on-corruption=raise", "--", sys.executable, "-I", "-S", "-c", RAISED]
+    done = holdfast("run", *words)
+    assert done.stdout == b"RuntimeError True\n" * 2
+    assert done.returncode == 1
+    assert b"RuntimeError: holdfast: OVERFLOW: " in done.stderr
+
+
 def test_limit_fails_allocations_and_is_in_the_report() -> None:
     code = "try:\n    x = bytearray(64 << 20)\nexcept MemoryError:\n    print('refused')"
     done = holdfast("run", "--limit=48M", "-c", code)
     assert done.stdout == b"refused\n"
-    assert re.search(rb"failures +[1-9]\d* allocations failed, [1-9]\d* for a limit", done.stderr)
+    assert re.search(rb"failures +[1-9]\d* allocations? failed, [1-9]\d* for a limit", done.stderr)
