@@ -60,7 +60,7 @@ static void header_write(hf_shm *shm, bool persist) {
 }
 
 /* Memory behind the whole file, on the nodes that were asked for. */
-static hf_status back_with_memory(hf_shm *shm, const hf_shm_options *o) {
+static hf_status back_with_memory(hf_shm *shm) {
     uint64_t size = shm->geometry.c.size_created;
     if (hfi_os_shm_set_size(shm->file, size) != 0) return hfi_shm_say_errno("sizing", shm->path);
     hf_status status = hfi_shm_map_file(shm, size);
@@ -103,7 +103,7 @@ hf_status hfi_shm_create(const char *name, const char *path, const hf_shm_option
         status = hfi_shm_say_errno("opening /proc/self/fd of", what);
         goto fail;
     }
-    status = back_with_memory(shm, o);
+    status = back_with_memory(shm);
     if (status != HF_OK) goto fail;
     if (filling != NULL) status = filling->fill(shm, filling->context);
     if (status != HF_OK) goto fail;

@@ -194,7 +194,6 @@ const struct hfi_shm_kind *hfi_shm_kind_of(hf_shm *shm, const struct hfi_shm_sig
 hf_status hfi_shm_reserve(hf_shm *shm, const char *name, uint64_t size, struct hfi_shm_sight *out);
 void hfi_shm_publish(hf_shm *shm, struct hfi_shm_sight *sight, const char *name, const char *format,
                      bool used);
-void hfi_shm_unreserve(hf_shm *shm, const struct hfi_shm_sight *sight);
 hf_status hfi_shm_table_lock(hf_shm *shm);
 void hfi_shm_table_unlock(hf_shm *shm);
 bool hfi_shm_name_is_sound(const hf_shm *shm, const char *name);
