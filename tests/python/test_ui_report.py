@@ -97,6 +97,13 @@ def test_figures_of_the_run_are_in_the_text(folder: Path) -> None:
         assert words in text
 
 
+@pytest.mark.parametrize("mode", ["arenas", "heap", "none"])
+def test_free_threaded_objects_are_left_to_python(mode: str) -> None:
+    assert "left to Python" in document._python_served({"mode": mode, "free_threaded": True})
+    said = document._python_served({"mode": mode, "free_threaded": False})
+    assert ("left to Python" in said) is (mode == "none")
+
+
 def test_classes_are_ranked_and_unused_ones_left_out(folder: Path) -> None:
     text = printed(folder)
     rows = re.findall(r"^ +(\d+) (B|KiB) +[\d,]+ ", text, re.MULTILINE)

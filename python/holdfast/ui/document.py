@@ -65,6 +65,8 @@ def _summary(found: Mapping[str, Any]) -> Section:
 
 def _python_served(python: Mapping[str, Any] | None) -> str:
     mode = (python or {}).get("mode")
+    if (python or {}).get("free_threaded"):
+        mode = "none"  # whatever was asked for: its objects are mimalloc's
     words = {
         "arenas": ", Python's objects in our arenas",
         "heap": ", every Python object on the heap",
