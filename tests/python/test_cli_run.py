@@ -274,6 +274,20 @@ def test_switches_become_environment_variables() -> None:
     }
 
 
+def test_all_sites_are_those_of_python_s_objects_too() -> None:
+    code = "import os; print(os.environ.get('HOLDFAST_PYTHON_ALLOCATOR'))"
+
+    def chosen(*words: str, **variables: str) -> str:
+        env = environment(**variables)
+        return holdfast("run", *words, "-c", code, env=env).stdout.decode().strip()
+
+    assert chosen("--sites=all") == "heap"
+    assert chosen(HOLDFAST_SITES="all") == "heap"
+    assert chosen("--sites=all", "--python-allocator=arenas") == "arenas"
+    assert chosen("--sites=all", HOLDFAST_PYTHON_ALLOCATOR="none") == "none"
+    assert chosen("--sites=sampled") == "None"
+
+
 def test_switch_wins_over_the_environment() -> None:
     code = "import os; print(os.environ['HOLDFAST_PROFILE'], os.environ['HOLDFAST_FIT'])"
     env = environment(HOLDFAST_PROFILE="debug", HOLDFAST_FIT="next")

@@ -104,6 +104,9 @@ def environment(
         variables.pop(name, None)
     for name, value in request.options.items():
         variables[f"HOLDFAST_{name.upper()}"] = value
+    if variables.get("HOLDFAST_SITES") == "all":
+        # What lies in pymalloc's pools is no block of ours, and remembers nothing.
+        variables.setdefault("HOLDFAST_PYTHON_ALLOCATOR", "heap")
     if request.quiet > 1:
         variables["HOLDFAST_QUIET"] = "1"
     if not request.children:

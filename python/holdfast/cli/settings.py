@@ -34,7 +34,8 @@ FLAGS = (
     Flag("--limit", "SIZE", "limit",
          "hard limit on the heap's memory: 512M, 2G; beyond it allocations fail"),
     Flag("--sites", "off|sampled|all", "sites",
-         "which blocks remember the line that allocated them [sampled]"),
+         "which blocks remember the line that allocated them [sampled]; all: "
+         "each of Python's objects is one, unless --python-allocator says else"),
     Flag("--python-allocator", "arenas|heap|none", "python_allocator",
          "Python's objects: pymalloc on our arenas, each on the heap, neither [arenas]"),
     Flag("--reclaim", "background|serial|off", "reclaim",
