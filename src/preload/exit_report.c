@@ -227,37 +227,49 @@ static void write_process(hfi_writer *writer, const char *how) {
     hfi_json_pair_u64(writer, "majflt", (uint64_t)usage.ru_majflt);
 }
 
-/* `"key": JSON made by make(buffer, size)`, or null. Other threads may still allocate, so the text
- * may grow between being measured and being made: there is room for that. */
-static void write_made(hfi_writer *writer, const char *key, size_t (*make)(char *, size_t)) {
-    enum { GROWTH = 32 << 10 };
+/* One of the texts that others make. Each costs a walk over the heap, so it is made at once in room
+ * that mostly suffices; what did not fit is made again, with room for what may have come meanwhile. */
+struct made {
+    char *text;
+    size_t length, size;
+};
+
+static struct made make_text(size_t (*make)(char *, size_t)) {
+    enum { FIRST = 512 << 10, GROWTH = 32 << 10, ATTEMPTS = 3 };
+    struct made made = {.size = FIRST};
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        made.text = hfi_os_map(made.size);
+        made.length = made.text != NULL ? make(made.text, made.size) : 0;
+        if (made.length < made.size) return made;
+        hfi_os_unmap(made.text, made.size);
+        made.size = (made.length + GROWTH + HFI_PAGE - 1) & ~(HFI_PAGE - 1);
+    }
+    return (struct made){0};
+}
+
+static void write_made(hfi_writer *writer, const char *key, const struct made *made) {
     hfi_json_key(writer, key);
-    size_t wanted = make(NULL, 0);
-    size_t size = (wanted + GROWTH + HFI_PAGE - 1) & ~(HFI_PAGE - 1);
-    char *text = wanted > 0 ? hfi_os_map(size) : NULL;
-    size_t length = text != NULL ? make(text, size) : 0;
-    if (length > 0 && length < size)
-        hfi_write_bytes(writer, text, length);
+    if (made->length > 0)
+        hfi_write_bytes(writer, made->text, made->length);
     else
         hfi_json_null(writer);
-    if (text != NULL) hfi_os_unmap(text, size);
+    if (made->text != NULL) hfi_os_unmap(made->text, made->size);
 }
 
 static void write_json(const char *how) {
     enum { OWN = 256 << 10 }; /* arguments at their longest, escaped, and the figures above */
-    size_t wanted = hf_process_json(NULL, 0) + hfi_python_json(NULL, 0);
-    size_t size = (wanted + OWN + HFI_PAGE - 1) & ~(HFI_PAGE - 1);
+    struct made process = make_text(hf_process_json), python = make_text(hfi_python_json);
+    size_t size = (process.length + python.length + OWN + HFI_PAGE - 1) & ~(HFI_PAGE - 1);
     char *text = hfi_os_map(size);
-    if (text == NULL) return;
-    hfi_writer writer = hfi_writer_make(text, size);
+    hfi_writer writer = hfi_writer_make(text, text != NULL ? size : 0);
     hfi_json_open(&writer, '{');
     write_process(&writer, how);
-    write_made(&writer, "process", hf_process_json);
-    write_made(&writer, "python", hfi_python_json);
+    write_made(&writer, "process", &process);
+    write_made(&writer, "python", &python);
     hfi_json_close(&writer, '}');
     hfi_write_char(&writer, '\n');
     size_t length = hfi_writer_finish(&writer);
-    int file = length < size ? create("json.part") : -1;
+    int file = text != NULL && length < size ? create("json.part") : -1;
     if (file >= 0) {
         char part[HFI_PATH_SIZE], path[HFI_PATH_SIZE];
         hfi_os_write(file, text, length);
@@ -265,7 +277,7 @@ static void write_json(const char *how) {
         if (hfi_preload_path("json.part", part) && hfi_preload_path("json", path))
             (void)rename(part, path);
     }
-    hfi_os_unmap(text, size);
+    if (text != NULL) hfi_os_unmap(text, size);
 }
 
 /* -- the report ---------------------------------------------------------------------------------- */
