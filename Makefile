@@ -114,7 +114,7 @@ nightly: test test-checked asan tsan fuzz pythons
 	cd build/release && HOLDFAST_TEST_STACKS=1000000 HOLDFAST_TEST_TASKS=100000 \
 	    ctest -R '^c/test_(stack|fiber)$$' --output-on-failure
 	cd build/release && HOLDFAST_TEST_KILLS=10000 \
-	    ctest -L shm -E shm/steps_ --timeout 3600 --output-on-failure
+	    ctest -L shm -E shm/steps_ --output-on-failure
 	$(BIN)/python -m pytest -m nightly --junitxml=$(RESULTS)/nightly.xml $(PYTEST_ARGS)
 	@$(BIN)/python tools/test_counts.py $(RESULTS)
 

@@ -85,7 +85,7 @@ thread.join()
 
 def program(text: str, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", text, *arguments],
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", text, *arguments],
         capture_output=True,
         text=True,
         timeout=100,

@@ -69,6 +69,10 @@ unsigned harness_kills(unsigned usual) {
     return CHECK_SANITIZED && kills >= 10 ? kills / 10 : kills;
 }
 
+void harness_watchdog(unsigned seconds) {
+    CHECK_WATCHDOG(getenv("HOLDFAST_TEST_KILLS") != NULL ? 1800 : seconds);
+}
+
 uint64_t harness_seed(void) {
     static uint64_t seed;
     if (seed == 0) {

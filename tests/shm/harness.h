@@ -28,6 +28,8 @@ const char *harness_name(const char *tag);
 unsigned harness_kills(unsigned usual);
 /* HOLDFAST_TEST_SEED, or drawn; printed once. */
 uint64_t harness_seed(void);
+/* CHECK_WATCHDOG, for an hour where HOLDFAST_TEST_KILLS asks for more than usual. */
+void harness_watchdog(unsigned seconds);
 /* Waits for a child; fails the test unless it ended by itself with 0. */
 void harness_expect_ok(pid_t child, const char *who);
 

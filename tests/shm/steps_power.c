@@ -76,7 +76,7 @@ static void test_mutants_are_caught(void) {
 }
 
 int main(void) {
-    CHECK_WATCHDOG(600);
+    harness_watchdog(600);
     medium_make();
     CHECK_RUN(test_every_structure_after_a_power_cut_at_every_step);
     CHECK_RUN(test_mutants_are_caught);

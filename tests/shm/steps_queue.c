@@ -330,7 +330,7 @@ static void test_deliberate_faults_are_caught(void) {
 }
 
 int main(void) {
-    CHECK_WATCHDOG(300);
+    harness_watchdog(300);
     CHECK_RUN(test_a_kill_at_any_step_leaves_a_sound_queue);
     CHECK_RUN(test_a_kill_in_the_middle_of_repair_is_repaired);
     CHECK_RUN(test_deliberate_faults_are_caught);

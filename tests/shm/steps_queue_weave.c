@@ -376,7 +376,7 @@ static void test_deliberate_faults_are_caught(void) {
 }
 
 int main(void) {
-    CHECK_WATCHDOG(600);
+    harness_watchdog(600);
     CHECK_RUN(test_every_order_keeps_every_item);
     CHECK_RUN(test_deliberate_faults_are_caught);
     return 0;

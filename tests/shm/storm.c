@@ -19,11 +19,13 @@ static void nap(uint64_t ns) {
 static pid_t worker_start(const struct harness_storm *storm, void *world, unsigned worker,
                           unsigned incarnation, volatile int *stop) {
     fflush(stdout);
-    pid_t child = fork();
+    pid_t parent = getpid(), child = fork();
     CHECK(child >= 0);
     if (child == 0) {
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves no load behind */
-        CHECK_WATCHDOG(300);
+        /* A test that fails leaves no load behind. */
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (getppid() != parent) _exit(1);
+        harness_watchdog(300);
         _exit(storm->work(world, worker, incarnation, stop));
     }
     return child;

@@ -183,7 +183,7 @@ static void test_map_is_not_repaired_behind_a_stopped_writer(void) {
 }
 
 int main(void) {
-    CHECK_WATCHDOG(getenv("HOLDFAST_TEST_KILLS") ? 1200 : 100);
+    harness_watchdog(100);
     CHECK_RUN(test_map_keeps_every_key_when_writers_are_killed);
     CHECK_RUN(test_map_with_few_keys_is_not_held_up_by_the_dead);
     CHECK_RUN(test_map_is_not_repaired_behind_a_stopped_writer);

@@ -256,7 +256,7 @@ static void test_check_of_a_large_busy_queue_ends(void) {
 }
 
 int main(void) {
-    CHECK_WATCHDOG(200);
+    harness_watchdog(200);
     CHECK_RUN(test_garbage_does_no_harm);
     CHECK_RUN(test_garbage_while_it_runs_does_no_harm);
     CHECK_RUN(test_repair_brings_back_a_queue_with_random_slots);

@@ -282,7 +282,7 @@ static void test_a_stopped_process_is_not_a_dead_one(void) {
 }
 
 int main(void) {
-    CHECK_WATCHDOG(280);
+    harness_watchdog(280);
     CHECK_RUN(test_records_survive_kills_on_both_sides);
     CHECK_RUN(test_large_items_survive_kills_on_both_sides);
     CHECK_RUN(test_a_single_pair_survives_kills);

@@ -179,7 +179,7 @@ static void test_stopped_processes_are_not_dead(void) {
 }
 
 int main(void) {
-    CHECK_WATCHDOG(280);
+    harness_watchdog(280);
     CHECK_RUN(test_overwriting_ring_survives_kills);
     CHECK_RUN(test_reliable_ring_survives_kills_and_loses_nothing);
     CHECK_RUN(test_stopped_processes_are_not_dead);

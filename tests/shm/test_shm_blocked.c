@@ -392,6 +392,7 @@ static void test_table(void) {
 }
 
 int main(void) {
+    CHECK_WATCHDOG(120);
     name = harness_name("blocked");
     ready = harness_shared(sizeof *ready);
     CHECK_RUN(test_queue);

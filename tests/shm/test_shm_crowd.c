@@ -249,7 +249,7 @@ static void test_32_processes_on_everything(void) {
 }
 
 int main(void) {
-    CHECK_WATCHDOG(120);
+    harness_watchdog(120);
     CHECK_RUN(test_32_processes_on_everything);
     return 0;
 }

@@ -235,7 +235,7 @@ static void test_stale_files_are_kept_or_refused(void) {
 }
 
 int main(void) {
-    CHECK_WATCHDOG(120);
+    harness_watchdog(120);
     const char *place = getenv("TMPDIR");
     (void)snprintf(folder, sizeof folder, "%s/holdfast-t-XXXXXX", place && *place ? place : "/tmp");
     CHECK(mkdtemp(folder) != NULL);

@@ -534,7 +534,7 @@ static void test_garbage_is_an_error_or_harmless(void) {
 }
 
 int main(void) {
-    CHECK_WATCHDOG(120);
+    harness_watchdog(120);
     CHECK_RUN(test_acquire_gives_every_object_once);
     CHECK_RUN(test_bulk_takes_what_there_is);
     CHECK_RUN(test_options_out_of_range_are_refused);

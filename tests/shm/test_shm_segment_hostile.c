@@ -205,7 +205,7 @@ static void test_what_can_be_repaired_is(void) {
 }
 
 int main(void) {
-    CHECK_WATCHDOG(280);
+    harness_watchdog(280);
     CHECK_RUN(test_damage_before_a_process_opens);
     CHECK_RUN(test_damage_of_a_segment_that_is_open);
     CHECK_RUN(test_damage_while_it_is_used);

@@ -64,7 +64,7 @@ static void test_of_two_makers_one_makes_and_nobody_sees_half(void) {
     fflush(stdout);
     pid_t child = fork();
     if (child == 0) {
-        CHECK_WATCHDOG(100);
+        harness_watchdog(100);
         race(line, 1, rounds, name);
         _exit(0);
     }
@@ -81,7 +81,7 @@ static void test_who_opens_while_the_last_one_leaves_gets_a_whole_segment(void) 
     for (unsigned who = 0; who < 3; who++) {
         children[who] = fork();
         if (children[who] != 0) continue;
-        CHECK_WATCHDOG(100);
+        harness_watchdog(100);
         for (unsigned round = 0; round < rounds; round++) {
             hf_shm *shm = help_make(name, 256 << 10);
             hf_shm_span span;
@@ -281,7 +281,7 @@ static void test_stopped_processes_are_never_recovered(void) {
 }
 
 int main(void) {
-    CHECK_WATCHDOG(900); /* ten thousand kills, if asked for */
+    harness_watchdog(900);
     CHECK_RUN(test_of_two_makers_one_makes_and_nobody_sees_half);
     CHECK_RUN(test_who_opens_while_the_last_one_leaves_gets_a_whole_segment);
     CHECK_RUN(test_of_processes_that_end_together_the_last_takes_it_along);

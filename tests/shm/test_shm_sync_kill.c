@@ -315,7 +315,7 @@ static void test_garbage_is_an_error_or_harmless(void) {
 }
 
 int main(void) {
-    CHECK_WATCHDOG(180);
+    harness_watchdog(180);
     name = harness_name("synckill");
     CHECK_RUN(test_kills_under_load);
     CHECK_RUN(test_barriers_break_and_go_on);

@@ -155,7 +155,7 @@ static void test_stopped_writers_are_not_dead_and_nobody_waits_for_them(void) {
 }
 
 int main(void) {
-    CHECK_WATCHDOG(280);
+    harness_watchdog(280);
     CHECK_RUN(test_every_read_is_one_version_whole);
     CHECK_RUN(test_stopped_writers_are_not_dead_and_nobody_waits_for_them);
     return 0;
