@@ -129,7 +129,7 @@ static inline void expect_caught(unsigned mutant, void (*test)(void)) {
         (void)unlink(path);
         CHECK_WATCHDOG(60); /* a hang is caught as well */
         hfi_shm_mutant = mutant;
-        effort = 30; /* it ends when it is caught */
+        effort = CHECK_SANITIZED ? 300 : 30; /* it ends when it is caught */
         test();
         _exit(0);
     }

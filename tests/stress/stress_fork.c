@@ -83,6 +83,8 @@ int main(int argc, char **argv) {
     CHECK_WATCHDOG(200);
     /* glibc's pthread_create in a child of fork is fine; TSan's runtime is not made for it. */
     if (CHECK_TSAN) CHECK_SKIP("thread sanitizer does not follow threads made after fork");
+    /* Every new thread asks libc for memory, in the child the one that reclaims, too. */
+    if (CHECK_ASAN) CHECK_SKIP("the allocator of the address sanitizer has no fork handlers");
     heap = stress_heap(argc, argv);
     pthread_t ids[THREADS];
     for (uintptr_t i = 0; i < THREADS; i++)
