@@ -109,12 +109,16 @@ static void reinit_any(hfi_lock *lock) {
     hfi_lock_reinit(lock);
 }
 
-/* Every lock of the heaps, in rank order. */
-static void fork_locks(void (*act)(hfi_lock *)) {
+/* The locks of the heaps, in rank order: those of lists first, those of what is in them behind. Who
+ * unlocks goes the other way: once a list is free, there may be more in it than was locked. */
+static void fork_lists(void (*act)(hfi_lock *)) {
     for (hf_heap *heap = hfi_heaps; heap != NULL; heap = heap->next) {
         act(&heap->caches_lock);
         hfi_middle_fork(heap, act, true);
     }
+}
+
+static void fork_pools(void (*act)(hfi_lock *)) {
     for (hf_heap *heap = hfi_heaps; heap != NULL; heap = heap->next) {
         for (unsigned i = 0; i < heap->node_count * HFI_CLASS_COUNT; i++)
             if (i % HFI_CLASS_COUNT != 0) act(&heap->pools[i].lock);
@@ -128,7 +132,8 @@ static void fork_prepare(void) {
     hfi_lock_acquire(&hfi_registry_lock);
     hfi_owners_fork_list(HFI_FORK_PREPARE);
     hfi_owners_fork_each(HFI_FORK_PREPARE);
-    fork_locks(lock_any);
+    fork_lists(lock_any);
+    fork_pools(lock_any);
     hfi_segment_fork_prepare();
     hfi_sites_fork_prepare();
     hfi_meta_fork_prepare();
@@ -138,7 +143,8 @@ static void fork_parent(void) {
     hfi_meta_fork_parent();
     hfi_sites_fork_parent();
     hfi_segment_fork_parent();
-    fork_locks(unlock_any);
+    fork_pools(unlock_any);
+    fork_lists(unlock_any);
     hfi_owners_fork_each(HFI_FORK_PARENT);
     hfi_owners_fork_list(HFI_FORK_PARENT);
     hfi_lock_release(&hfi_registry_lock);
@@ -150,7 +156,8 @@ static void fork_child(void) {
     hfi_meta_fork_child();
     hfi_sites_fork_child();
     hfi_segment_fork_child();
-    fork_locks(reinit_any);
+    fork_lists(reinit_any);
+    fork_pools(reinit_any);
     hfi_owners_fork_each(HFI_FORK_CHILD);
     hfi_owners_fork_list(HFI_FORK_CHILD);
     hfi_lock_reinit(&hfi_registry_lock);
@@ -163,7 +170,8 @@ static hf_status entry_stats(void *self, hf_stats *out) {
     return hf_heap_stats(self, out);
 }
 
-/* The heap joins the list of owners. Its locks are taken around a fork by fork_locks. */
+/* The heap joins the list of owners. Its locks are taken around a fork by fork_lists and
+ * fork_pools. */
 static void heap_show(hf_heap *heap) {
     heap->entry = (struct hfi_owner_entry){
         .kind = HF_OWNER_HEAP, .name = heap->name, .stats = entry_stats, .self = heap};
