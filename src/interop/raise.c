@@ -7,7 +7,8 @@
  * Threads     ask: any, inside malloc, with or without the GIL; allocates nothing. raise_now: under
  *             the GIL. The functions are found once, before Py_Initialize.
  * Talks to    base/report.h, python_api.h.   Called by cpython.c, src/preload/sink.c.
- * Fails with  nothing: what cannot be asked for now is asked for by the next report. */
+ * Fails with  nothing: the interpreter queues 32 calls; where it has no room, the report stays pending
+ *             and the next one asks again. */
 #include "raise.h"
 
 #include <stdatomic.h>
